@@ -1,0 +1,2 @@
+/* lib/arena.c */
+#include "arena.h"

@@ -1,0 +1,2 @@
+/* lib/channel.c */
+#include "channel.h"

@@ -1,0 +1,2 @@
+/* lib/cliserver.c */
+#include "cliserver.h"

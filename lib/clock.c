@@ -1,0 +1,2 @@
+/* lib/clock.c */
+#include "clock.h"

@@ -1,0 +1,2 @@
+/* lib/counter.c */
+#include "counter.h"

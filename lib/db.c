@@ -1,0 +1,2 @@
+/* lib/db.c */
+#include "db.h"

@@ -1,0 +1,2 @@
+/* lib/drop.c */
+#include "drop.h"

@@ -1,0 +1,42 @@
+/*
+ * lib/drop.h - the drop: from root's child to a room, in one function.
+ *
+ * Owns: the order of DESIGN 3 (view, rlimits, groups, ids, capabilities,
+ * proof that nothing can be regained, undumpable, no_new_privs, Landlock,
+ * seccomp last). Must not own: which walls a room has (lib/role.c).
+ */
+#ifndef AMP_DROP_H
+#define AMP_DROP_H
+
+#include "role.h"
+
+#include <sys/types.h>
+
+struct amp_drop {
+	const struct amp_role *role;
+	uid_t uid;            /* looked up by ampmon; never 0 */
+	gid_t gid;
+	const char *view_dir; /* an existing root-owned directory to pivot on */
+	const char *data_dir; /* AMP_VIEW_PIVOTED: becomes /data; NULL: none */
+	/*
+	 * Called once ids and capabilities are the room's and before seccomp
+	 * (put on every thread with TSYNC): the place to start threads.
+	 * 0, or -1 with errno.
+	 */
+	int (*before_seal)(void *arg);
+	void *arg;
+};
+
+/*
+ * Builds every wall of d->role around the calling process. Returns 0; or -1
+ * with errno and *wall set to the name of the wall that could not be built
+ * (static string): the caller must exit. Called once, from the only thread
+ * but the log's. Landlock missing from the kernel is not an error
+ * (amp_drop_features tells); everything else is.
+ */
+int amp_drop(const struct amp_drop *d, const char **wall);
+
+/* What the kernel gave: Landlock ABI (0: none), for READY and posture. */
+int amp_drop_landlock_abi(void);
+
+#endif

@@ -1,0 +1,2 @@
+/* lib/fault.c */
+#include "fault.h"

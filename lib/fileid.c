@@ -1,0 +1,2 @@
+/* lib/fileid.c */
+#include "fileid.h"

@@ -1,0 +1,2 @@
+/* lib/iothread.c */
+#include "iothread.h"

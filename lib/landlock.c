@@ -1,0 +1,2 @@
+/* lib/landlock.c */
+#include "landlock.h"

@@ -1,0 +1,3 @@
+#ifndef AMP_LANDLOCK_H
+#define AMP_LANDLOCK_H
+#endif

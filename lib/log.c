@@ -1,0 +1,2 @@
+/* lib/log.c */
+#include "log.h"

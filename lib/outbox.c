@@ -1,0 +1,2 @@
+/* lib/outbox.c */
+#include "outbox.h"

@@ -1,0 +1,2 @@
+/* lib/room.c */
+#include "room.h"

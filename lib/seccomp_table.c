@@ -1,0 +1,2 @@
+/* lib/seccomp_table.c */
+#include "seccomp_table.h"

@@ -1,0 +1,3 @@
+#ifndef AMP_SECCOMP_TABLE_H
+#define AMP_SECCOMP_TABLE_H
+#endif

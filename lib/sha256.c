@@ -1,0 +1,2 @@
+/* lib/sha256.c */
+#include "sha256.h"

@@ -1,0 +1,2 @@
+/* lib/text.c */
+#include "text.h"
