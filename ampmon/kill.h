@@ -1,0 +1,33 @@
+/*
+ * ampmon/kill.h - signals to the processes that run a convicted file.
+ * Owns: the check of a Kill against the policy, finding the processes
+ * (/proc/PID/exe by statx), SIGKILL by pidfd, remembering results by
+ * detection_id. Must not own: conviction, records. Never PID 1, never the suite.
+ */
+#ifndef AMPMON_KILL_H
+#define AMPMON_KILL_H
+
+#include "policy.h"
+#include "watch.h"
+#include "proto/control.pb-c.h"
+
+struct mon_kill;
+
+struct mon_kill_ops {
+	/* Answer to request id. Valid during the call. */
+	void (*killed)(uint64_t id, const Amp__Killed *result, void *arg);
+	bool (*is_ours)(pid_t pid, void *arg);
+	void *arg;
+};
+
+struct mon_kill *mon_kill_new(struct event_base *base, const struct mon_watch *w, const struct mon_kill_ops *ops);
+void mon_kill_free(struct mon_kill *k);
+/*
+ * The event's process is signalled before this returns; the passes over /proc
+ * run from the event loop (all requests waiting share a pass) until one finds
+ * nobody (at most 50), then killed() is called. p: the policy in force.
+ * 0, or -1: the request breaks the protocol.
+ */
+int mon_kill_request(struct mon_kill *k, uint64_t id, const Amp__Kill *request, const struct mon_policy *p);
+
+#endif
