@@ -33,9 +33,10 @@ struct amp_buffer {
 	uint32_t reserved;
 	int64_t read_ns; /* realtime of the read */
 	uint32_t state[AMP_BUFFER_EVENTS];
-	uint32_t pad[AMP_BUFFER_EVENTS % 2];
 	uint8_t data[AMP_BUFFER_SIZE];
 };
+
+_Static_assert(offsetof(struct amp_buffer, data) % 8 == 0, "events are read in place");
 
 struct amp_parked {
 	uint32_t used;  /* 1: an event is here */

@@ -1,0 +1,129 @@
+/*
+ * ampscand/source_fd.c - fanotify by descriptor: the fall-back source.
+ *
+ * For file systems that have no handles (an overlay on older kernels, or one
+ * whose layers are not watched). The kernel opens each file when the event is
+ * read: a lease may cost the event (with FAN_REPORT_FD_ERROR it is counted,
+ * before 6.13 it is not even seen), the name is the one the writer's mount
+ * namespace gives. `posture` says so. Descriptors die with us: a repair follows.
+ *
+ * Owns: reading that group, the descriptors until the event was delivered.
+ */
+#include "source.h"
+
+#include "counter.h"
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define READ_SIZE 4096 /* about 90 events: what one wake-up may open */
+
+struct fd_source {
+	struct source head;
+	_Alignas(8) uint8_t data[READ_SIZE];
+};
+
+static struct amp_counter count_events = AMP_COUNTER("events.read_by_fd", false);
+static struct amp_counter count_unopened = AMP_COUNTER("events.fd_not_opened", true);
+
+/* No handle can be decoded here; device and inode stand in for one. */
+static int synthetic_id(int fd, struct amp_fileid *id)
+{
+	struct {
+		uint64_t dev, ino;
+	} key = {0};
+	struct stat st;
+
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) != 0 || amp_fsid_of_fd(fd, &id->fsid) != 0)
+		return -1;
+	key.dev = (uint64_t)st.st_dev;
+	key.ino = (uint64_t)st.st_ino;
+	id->handle.type = -1;
+	id->handle.size = sizeof(key);
+	memcpy(id->handle.bytes, &key, sizeof(key));
+	return S_ISREG(st.st_mode) ? 0 : -1;
+}
+
+static void deliver_one(struct fd_source *fs, struct file_event *ev)
+{
+	const struct source_ops *ops = fs->head.ops;
+
+	amp_counter_add(&count_events, 1);
+	if (ev->bits & EVENT_OVERFLOW)
+		ops->event(ev, ops->arg);
+	else if (ev->fd < 0)
+		amp_counter_add(&count_unopened, 1);
+	else if (synthetic_id(ev->fd, &ev->file) == 0)
+		ops->event(ev, ops->arg);
+	if (ev->fd >= 0)
+		close(ev->fd);
+	if (ev->pidfd >= 0)
+		close(ev->pidfd);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct fd_source *fs = arg;
+	const struct source_ops *ops = fs->head.ops;
+	size_t off = 0;
+	ssize_t n;
+
+	(void)what;
+	if (ops->full(ops->arg)) {
+		event_del(fs->head.readable);
+		return;
+	}
+	n = read(fd, fs->data, sizeof(fs->data));
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		amp_error("reading the fanotify group of descriptors: %s", strerror(errno));
+	if (n <= 0)
+		return;
+	ops->batch(ops->arg);
+	while (off < (size_t)n) {
+		struct file_event ev;
+		size_t len = fanotify_parse(fs->data + off, (size_t)n - off, &ev);
+
+		if (len == 0)
+			break;
+		deliver_one(fs, &ev);
+		off += len;
+	}
+}
+
+static void resume(struct source *s)
+{
+	if (!event_pending(s->readable, EV_READ, NULL) && !s->ops->full(s->ops->arg))
+		event_add(s->readable, NULL);
+}
+
+static void release(struct source *s)
+{
+	event_free(s->readable);
+	close(s->fd);
+	free(s);
+}
+
+static const struct source_vtable vtable = {.name = "fanotify by descriptor", .resume = resume, .free = release};
+
+struct source *source_fd_new(struct event_base *base, int fd, const struct source_ops *ops)
+{
+	struct fd_source *fs = calloc(1, sizeof(*fs));
+
+	if (!fs) {
+		close(fd);
+		return NULL;
+	}
+	fs->head = (struct source){.vtable = &vtable, .ops = ops, .base = base, .fd = fd};
+	fs->head.readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, fs);
+	if (!fs->head.readable) {
+		close(fd);
+		free(fs);
+		return NULL;
+	}
+	return &fs->head;
+}

@@ -1,0 +1,72 @@
+/*
+ * ampscand/verdicts.c - see verdicts.h.
+ */
+#include "verdicts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t id_size(const struct amp_fileid *id)
+{
+	return offsetof(struct amp_fileid, handle.bytes) + id->handle.size;
+}
+
+static bool equal(const struct cache_node *node, const void *key)
+{
+	return amp_fileid_equal(((const struct verdict *)node)->id, key);
+}
+
+static void evict(struct cache_node *node, void *arg)
+{
+	(void)arg;
+	free(node);
+}
+
+int verdicts_init(struct verdicts *v, size_t max)
+{
+	return cache_init(&v->cache, max, max, equal, evict, NULL);
+}
+
+void verdicts_free(struct verdicts *v)
+{
+	cache_free(&v->cache);
+}
+
+const struct verdict *verdicts_find(struct verdicts *v, const struct amp_fileid *id)
+{
+	return (const struct verdict *)cache_find(&v->cache, amp_fileid_hash(id), id);
+}
+
+void verdicts_remove(struct verdicts *v, const struct amp_fileid *id)
+{
+	struct cache_node *n = cache_find(&v->cache, amp_fileid_hash(id), id);
+
+	if (!n)
+		return;
+	cache_remove(&v->cache, n);
+	free(n);
+}
+
+void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struct amp_identity *identity,
+                    const uint8_t sha256[AMP_SHA256_SIZE], bool script, uint64_t epoch)
+{
+	struct verdict *e;
+
+	verdicts_remove(v, id);
+	/* Handles are short (8 to 16 bytes on most), so only as much is kept. */
+	e = calloc(1, sizeof(*e) + id_size(id));
+	if (!e)
+		return;
+	e->id = (struct amp_fileid *)(e + 1);
+	memcpy(e->id, id, id_size(id));
+	e->identity = *identity;
+	memcpy(e->sha256, sha256, AMP_SHA256_SIZE);
+	e->script = script;
+	e->epoch = epoch;
+	cache_insert(&v->cache, &e->node, amp_fileid_hash(id));
+}
+
+void verdicts_clear(struct verdicts *v)
+{
+	cache_clear(&v->cache);
+}

@@ -1,0 +1,36 @@
+/*
+ * ampscand/verdicts.h - the verdict cache: what content a file was found with.
+ *
+ * Owns: (file system, handle) -> SHA-256, identity, epoch. A write, rename or
+ * create event removes an entry; a broken chain of events empties it. Must not
+ * own: decisions; what a SHA-256 means is asked of the rules in force each time.
+ */
+#ifndef AMPSCAND_VERDICTS_H
+#define AMPSCAND_VERDICTS_H
+
+#include "cache.h"
+#include "fileid.h"
+#include "sha256.h"
+
+struct verdict {
+	struct cache_node node;
+	uint64_t epoch; /* of the policy it was last judged under */
+	struct amp_identity identity;
+	uint8_t sha256[AMP_SHA256_SIZE];
+	bool script;
+	struct amp_fileid *id; /* behind the struct, as long as its handle */
+};
+
+struct verdicts {
+	struct cache cache;
+};
+
+int verdicts_init(struct verdicts *v, size_t max);
+void verdicts_free(struct verdicts *v);
+const struct verdict *verdicts_find(struct verdicts *v, const struct amp_fileid *id);
+void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struct amp_identity *identity,
+                    const uint8_t sha256[AMP_SHA256_SIZE], bool script, uint64_t epoch);
+void verdicts_remove(struct verdicts *v, const struct amp_fileid *id);
+void verdicts_clear(struct verdicts *v);
+
+#endif
