@@ -30,9 +30,9 @@ struct amp_drop {
 /*
  * Builds every wall of d->role around the calling process. Returns 0; or -1
  * with errno and *wall set to the name of the wall that could not be built
- * (static string): the caller must exit. Called once, from the only thread
- * but the log's. Landlock missing from the kernel is not an error
- * (amp_drop_features tells); everything else is.
+ * (static string): the caller must exit. Called once, by a process with one
+ * thread (the log's too starts in before_seal). Landlock missing from the
+ * kernel is not an error (amp_drop_landlock_abi tells); everything else is.
  */
 int amp_drop(const struct amp_drop *d, const char **wall);
 
