@@ -78,8 +78,10 @@ void amp_channel_free(struct amp_channel *ch);
 /*
  * Packs and queues a message; sends at once if it can. fds are duplicated
  * before the call returns, the caller keeps its own. 0, or -1: EMSGSIZE,
- * ENOBUFS (hard bound), ENOTCONN (ended), EMFILE. Above `high` amp_channel_full() is true and the
- * caller should stop reading its source.
+ * ENOBUFS (hard bound), ENOTCONN (ended), EMFILE, EINVAL (the body would be refused: a string
+ * that is not UTF-8 or an enum out of range; amp_text_escape() mends strings). Above `high`
+ * amp_channel_full() is true and the caller should stop reading its source. on_end is never
+ * called from here.
  */
 int amp_channel_send(struct amp_channel *ch, uint16_t type, uint64_t id, const ProtobufCMessage *body, const int *fds, unsigned fd_count);
 bool amp_channel_full(const struct amp_channel *ch);
@@ -95,12 +97,23 @@ void amp_channel_pause_read(struct amp_channel *ch, bool paused);
 void amp_channel_flush(struct amp_channel *ch, unsigned ms);
 const char *amp_channel_name(const struct amp_channel *ch);
 void *amp_channel_arg(const struct amp_channel *ch);
-int amp_channel_fd(const struct amp_channel *ch);
+int amp_channel_fd(const struct amp_channel *ch); /* -1 once it has ended */
+
+/* A second pointer, for who made the channel when `arg` is the handlers'. */
+void amp_channel_set_owner(struct amp_channel *ch, void *owner);
+void *amp_channel_owner(const struct amp_channel *ch);
+/* Monotonic ns when a message last came in or went out. */
+int64_t amp_channel_last_activity(const struct amp_channel *ch);
+
+/* Header and body into buf: the bytes of a datagram. Its size; 0 with errno EMSGSIZE. */
+size_t amp_message_pack(uint8_t *buf, size_t size, uint16_t type, uint64_t id, const ProtobufCMessage *body);
 
 /*
  * Checks and unpacks one received datagram against a table: what the channel
  * does with every message, and what the fuzzers call. 0 and *row, *body in
- * arena; or -1 with *why (static string).
+ * arena; or -1 with *why (static string). Only what protobuf-c itself would
+ * have packed passes: unknown fields, repeated single fields, overlong
+ * numbers, enums out of range, strings with NUL or not UTF-8 do not.
  */
 struct amp_arena;
 int amp_message_check(const struct amp_dispatch *table, size_t rows, uint32_t state, const uint8_t *data, size_t length, unsigned fd_count, struct amp_arena *arena,
