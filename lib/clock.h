@@ -14,6 +14,9 @@
 int64_t amp_clock_monotonic(void); /* CLOCK_MONOTONIC, ns */
 int64_t amp_clock_realtime(void);  /* CLOCK_REALTIME, ns since the epoch */
 
+/* Never frozen: for deadlines that are handed to the kernel or to pthread. */
+int64_t amp_clock_kernel_monotonic(void);
+
 /* Tests: both clocks stand at these values until amp_clock_release(). */
 void amp_clock_freeze(int64_t monotonic_ns, int64_t realtime_ns);
 void amp_clock_advance(int64_t ns);

@@ -38,7 +38,11 @@ bool amp_handle_equal(const struct amp_handle *a, const struct amp_handle *b);
 uint64_t amp_fileid_hash(const struct amp_fileid *id);
 bool amp_fileid_equal(const struct amp_fileid *a, const struct amp_fileid *b);
 
-/* Same inode with the same content as far as times and size tell (no nlink, mode). */
+/*
+ * Same inode with the same content as far as times and size tell (no nlink,
+ * mode). Nor the device: an overlay shows another one than its layer (FACTS 10b
+ * E2); who compares across file systems compares them first.
+ */
 bool amp_identity_same_content(const struct amp_identity *a, const struct amp_identity *b);
 
 void amp_identity_from_statx(const struct statx *sx, struct amp_identity *out);

@@ -19,19 +19,25 @@ enum amp_log_level { AMP_LOG_ERROR = 0, AMP_LOG_WARN, AMP_LOG_INFO, AMP_LOG_DEBU
  */
 void amp_log_open(const char *component, int fd, enum amp_log_level level);
 
-/* From here on callers never wait: one thread writes. 0, or -1 and errno. */
+/*
+ * From here on callers never wait: one thread writes. Returns when it runs, so
+ * that a filter may follow. 0, or -1 and errno. A child made by fork(2) has no
+ * such thread: its lines go straight to the descriptor.
+ */
 int amp_log_start_thread(void);
 
 void amp_log_set_level(enum amp_log_level level);
 
-/* Lines written from now on go to fd (dup3'd over the old descriptor). */
+/* Lines written from now on go to fd (dup3'd over the old descriptor, which keeps
+ * its number); fd stays the caller's to close. 0, or -1 and errno. */
 int amp_log_replace_fd(int fd);
 
 /*
  * A line: time, component, level, text. Control bytes of the text are escaped
  * (a hostile path cannot forge a line). At most 8 KiB, cut with "...". The
  * same call site (format string) more than 20 times in 10 s is counted and
- * summed up in one line.
+ * summed up in one line. errno is left as it was, %m works. Give paths as they
+ * are (%s): what was escaped before would be escaped twice.
  */
 void amp_log(enum amp_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -27,7 +27,8 @@ const char *amp_sha256_hex(const uint8_t sha[AMP_SHA256_SIZE], char *buf);
 /* 64 hex digits of either case. 0, or -1 with EINVAL. */
 int amp_sha256_parse(const char *hex, uint8_t out[AMP_SHA256_SIZE]);
 
-/* Name-based UUID (RFC 9562 version 8 over SHA-256) of n bytes, text in buf[37]. */
+/* Name-based UUID (RFC 9562 version 8 over SHA-256) of n bytes, text in buf[37].
+ * NULL and ENOMEM, "" in buf. */
 const char *amp_uuid_of(const void *data, size_t n, char *buf);
 
 #endif
