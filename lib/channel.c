@@ -785,19 +785,38 @@ static void timer_cb(evutil_socket_t fd, short what, void *arg)
 
 /* --- making ------------------------------------------------------------ */
 
-/* Room for some messages of the largest size; less is slower, not wrong. */
-static void raise_buffer(int fd, int option, int force)
+static bool buffer_large(int fd)
 {
 	int size = 0;
 	socklen_t n = sizeof(size);
 
-	/* The kernel reports the double. */
-	if (getsockopt(fd, SOL_SOCKET, option, &size, &n) == 0 && size >= SOCKET_BUFFER)
-		return;
-	size = SOCKET_BUFFER;
-	if (setsockopt(fd, SOL_SOCKET, force, &size, sizeof(size)) < 0 &&
-	    setsockopt(fd, SOL_SOCKET, option, &size, sizeof(size)) < 0)
-		amp_debug("socket buffer not raised: %s", strerror(errno));
+	return getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &n) == 0 && size >= SOCKET_BUFFER;
+}
+
+/*
+ * Room for several messages of the largest size. Without the privilege the
+ * system's limit holds: fewer of them, which is slower, not wrong. A room
+ * under its filter may not even try the other way (lib/seccomp_table.c).
+ * A receive buffer means nothing to AF_UNIX: the sender's is what counts.
+ */
+static void raise_buffer(int fd)
+{
+	const int size = SOCKET_BUFFER;
+
+	if (!buffer_large(fd) && setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0)
+		amp_debug("send buffer not raised: %s", strerror(errno));
+}
+
+int amp_channel_pair(int fds[2])
+{
+	const int size = SOCKET_BUFFER;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return -1;
+	for (int i = 0; i < 2; i++)
+		if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+			raise_buffer(fds[i]);
+	return 0;
 }
 
 static void set_defaults(struct amp_channel_config *c)
@@ -824,8 +843,7 @@ static int start(struct amp_channel *ch, struct event_base *base)
 	}
 	if (evutil_make_socket_nonblocking(ch->fd) < 0)
 		return -1;
-	raise_buffer(ch->fd, SO_SNDBUF, SO_SNDBUFFORCE);
-	raise_buffer(ch->fd, SO_RCVBUF, SO_RCVBUFFORCE);
+	raise_buffer(ch->fd);
 	return event_add(ch->on_read, NULL);
 }
 

@@ -68,6 +68,10 @@ struct amp_channel_config {
 	size_t limit;     /* hard bound: send fails with ENOBUFS; 0: 8 MiB */
 };
 
+/* The two ends of a link, CLOEXEC, with the buffers a channel wants (ampmon has the
+ * privilege to raise them over the system's limit, a room has not). 0, or -1 and errno. */
+int amp_channel_pair(int fds[2]);
+
 /*
  * Takes fd over (sets it non-blocking, raises its buffers to hold several
  * messages). NULL and errno on failure; fd is closed then.

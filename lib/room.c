@@ -169,8 +169,7 @@ static int conf_path(const ProtobufCBinaryData *b, char **out)
 static bool conf_sound(const struct amp_room *room, const Amp__Conf *c)
 {
 	return c->instance < room->role->instances && c->log_level <= AMP_LOG_DEBUG && c->uid != 0 &&
-	       c->gid != 0 && c->uid != (uid_t)-1 && c->gid != (gid_t)-1 && c->cli_gid != 0 &&
-	       c->host_id[0] != '\0';
+	       c->gid != 0 && c->uid != (uid_t)-1 && c->gid != (gid_t)-1 && c->host_id[0] != '\0';
 }
 
 static Amp__Conf *conf_copy(const Amp__Conf *c)
