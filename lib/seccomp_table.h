@@ -17,7 +17,6 @@
 enum amp_sys_op {
 	AMP_SYS_NONE = 0, /* ends the list */
 	AMP_SYS_IS,	  /* (argument & mask) == value */
-	AMP_SYS_IS_NOT,	  /* argument != value (64 bits) */
 	AMP_SYS_IS_SELF	  /* the 32 bits are the process' own id */
 };
 
