@@ -1,1 +1,15 @@
-# ampscand/ampread
+# ampread: opens and hashes for ampscand, read-only. Everything but main is in
+# a library, so that tests link it.
+noinst_LIBRARIES += ampscand/ampread/libampread.a
+ampscand_ampread_libampread_a_SOURCES = \
+	ampscand/ampread/hash.c ampscand/ampread/hash.h \
+	ampscand/ampread/job.c ampscand/ampread/job.h \
+	ampscand/ampread/open.c ampscand/ampread/open.h \
+	ampscand/ampread/reader.c ampscand/ampread/reader.h \
+	ampscand/ampread/readroom.c ampscand/ampread/readroom.h \
+	ampscand/ampread/walk.c ampscand/ampread/walk.h \
+	ampscand/ampread/walks.c ampscand/ampread/walks.h
+
+bin_PROGRAMS += ampscand/ampread/ampread
+ampscand_ampread_ampread_SOURCES = ampscand/ampread/main.c
+ampscand_ampread_ampread_LDADD = ampscand/ampread/libampread.a $(AMP_LIBS)

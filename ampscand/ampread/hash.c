@@ -1,0 +1,129 @@
+/*
+ * ampscand/ampread/hash.c - the SHA-256 of one open file (see hash.h).
+ */
+#include "hash.h"
+
+#include "clock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHUNK ((size_t)256 * 1024)
+
+/* The I/O thread is the only one that hashes. */
+static uint8_t chunk[CHUNK];
+
+bool amp_hash_identity(int fd, struct amp_read_outcome *out)
+{
+	if (amp_statx_identity(fd, "", AT_EMPTY_PATH, &out->identity) < 0) {
+		out->error = errno;
+		out->status = amp_open_status(errno);
+		return false;
+	}
+	out->has_identity = true;
+	out->status = AMP__READ_RESULT__STATUS__OK;
+	return true;
+}
+
+bool amp_hash_permitted(uint64_t limit, struct amp_read_outcome *out)
+{
+	if (!S_ISREG(out->identity.mode))
+		out->status = AMP__READ_RESULT__STATUS__NOT_REGULAR;
+	else if (limit > 0 && out->identity.size > limit)
+		out->status = AMP__READ_RESULT__STATUS__TOO_LARGE_NOW;
+	return out->status == AMP__READ_RESULT__STATUS__OK;
+}
+
+static void failed(struct amp_read_outcome *out, int error)
+{
+	out->error = error;
+	out->status = amp_open_status(error);
+}
+
+bool amp_hash_begin(struct amp_hash *h, int fd, uint64_t limit, struct amp_read_outcome *out)
+{
+	int64_t start = amp_clock_monotonic();
+
+	memset(h, 0, sizeof(*h));
+	h->fd = fd;
+	if (!amp_hash_identity(fd, out) || !amp_hash_permitted(limit, out))
+		return false;
+	h->before = out->identity;
+	h->sha = amp_sha256_new();
+	if (!h->sha || amp_sha256_begin(h->sha) < 0) {
+		amp_hash_free(h);
+		failed(out, ENOMEM);
+		return false;
+	}
+	h->spent_ns = amp_clock_monotonic() - start;
+	return true;
+}
+
+void amp_hash_free(struct amp_hash *h)
+{
+	if (h->sha)
+		amp_sha256_free(h->sha);
+	h->sha = NULL;
+}
+
+/* One chunk. Bytes read; 0 at the end; -1 and errno. */
+static ssize_t next_chunk(struct amp_hash *h)
+{
+	ssize_t n;
+
+	do
+		n = pread(h->fd, chunk, CHUNK, (off_t)h->offset);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n;
+	if (h->offset == 0)
+		h->script = n >= 2 && chunk[0] == '#' && chunk[1] == '!';
+	if (amp_sha256_add(h->sha, chunk, (size_t)n) < 0) {
+		errno = ENOMEM;
+		return -1;
+	}
+	h->offset += (uint64_t)n;
+	return n;
+}
+
+/* All is read: the digest, and whether the file is still the one begun with. */
+static void finish(struct amp_hash *h, struct amp_read_outcome *out)
+{
+	if (amp_sha256_end(h->sha, out->sha) < 0) {
+		failed(out, ENOMEM);
+		return;
+	}
+	out->has_sha = true;
+	out->script = h->script;
+	if (!amp_hash_identity(h->fd, out)) {
+		out->has_sha = false;
+		return;
+	}
+	if (!amp_identity_same_content(&h->before, &out->identity) || h->offset != h->before.size)
+		out->status = AMP__READ_RESULT__STATUS__CHANGED;
+}
+
+bool amp_hash_step(struct amp_hash *h, uint64_t bytes, struct amp_read_outcome *out)
+{
+	int64_t start = amp_clock_monotonic();
+	uint64_t stop = h->offset + bytes;
+	bool over = false;
+	ssize_t n;
+
+	while (!over && h->offset < stop) {
+		n = next_chunk(h);
+		/* Who appends for ever is not followed: a chunk beyond the size
+		 * at the start proves the change. */
+		over = n <= 0 || h->offset >= h->before.size + CHUNK;
+		if (n < 0)
+			failed(out, errno);
+		else if (over)
+			finish(h, out);
+	}
+	h->spent_ns += amp_clock_monotonic() - start;
+	out->hash_ns = (uint64_t)h->spent_ns;
+	if (over)
+		amp_hash_free(h);
+	return over;
+}

@@ -1,0 +1,168 @@
+/*
+ * ampscand/ampread/job.c - one item of a READ (see job.h).
+ */
+#include "job.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A hash yields after so much, so that short jobs get their turn; so many
+ * files are open at once, so that a turn comes round soon. */
+#define STEP_BYTES  (UINT64_C(2) * 1024 * 1024)
+#define HASHING_MAX 8
+
+static void failed(struct amp_read_job *job, int error)
+{
+	job->out.error = error;
+	job->out.status = amp_open_status(error);
+}
+
+/* The place's fd, or -1 with the outcome set. */
+static int mount_fd(struct amp_read_job *job)
+{
+	int fd = amp_place_fd(job->place);
+
+	if (fd >= 0)
+		return fd;
+	failed(job, errno);
+	/* A shortage of ours says nothing about the mount. */
+	if (job->out.status != AMP__READ_RESULT__STATUS__BUSY)
+		job->out.status = AMP__READ_RESULT__STATUS__NO_MOUNT;
+	return -1;
+}
+
+/* O_PATH fd of the item: opening that way has no effect on a FIFO or device. */
+static int look(struct amp_read_job *job)
+{
+	int mount = mount_fd(job), fd;
+
+	if (mount < 0)
+		return -1;
+	fd = amp_open_handle(mount, &job->handle, O_PATH);
+	if (fd < 0)
+		failed(job, errno);
+	return fd;
+}
+
+static void find_path(struct amp_read_job *job, int fd)
+{
+	static char path[AMP_OPEN_PATH_SIZE]; /* the thread's */
+	struct amp_read_outcome *out = &job->out;
+
+	out->status = amp_open_path(fd, job->place ? amp_place_mount_point(job->place) : "", path,
+				    &out->path_length);
+	if (out->status == AMP__READ_RESULT__STATUS__UNREADABLE)
+		out->error = errno;
+	if (out->status != AMP__READ_RESULT__STATUS__OK)
+		return;
+	out->path = strndup(path, out->path_length);
+	if (!out->path)
+		failed(job, ENOMEM);
+}
+
+static bool run_path(struct amp_read_job *job)
+{
+	int fd = job->by_fd ? job->fd : look(job);
+
+	if (fd < 0)
+		return true;
+	find_path(job, fd);
+	if (!job->by_fd)
+		close(fd);
+	return true;
+}
+
+static bool run_identity(struct amp_read_job *job)
+{
+	int fd = job->by_fd ? job->fd : look(job);
+
+	if (fd < 0)
+		return true;
+	amp_hash_identity(fd, &job->out);
+	if (!job->by_fd)
+		close(fd);
+	return true;
+}
+
+/*
+ * Opens for reading what was looked at and found to be a regular file. The
+ * handle names the inode and its generation, so it is the same one; begin
+ * compares nothing away, it takes the identity of what is open.
+ */
+static bool open_for_hash(struct amp_read_job *job)
+{
+	int fd = look(job);
+	bool fit;
+
+	if (fd < 0)
+		return false;
+	fit = amp_hash_identity(fd, &job->out) && amp_hash_permitted(job->hash_limit, &job->out);
+	close(fd);
+	if (!fit)
+		return false;
+	/* Non-blocking: whoever holds a lease would keep us for 45 s (FACTS 10 X1). */
+	job->fd = amp_open_handle(amp_place_fd(job->place), &job->handle, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	if (job->fd < 0)
+		failed(job, errno);
+	return job->fd >= 0;
+}
+
+static bool run_hash(struct amp_read_job *job)
+{
+	bool over;
+
+	if (!job->begun) {
+		if (job->shop->hashing >= HASHING_MAX)
+			return false;
+		if (!job->by_fd && !open_for_hash(job))
+			return true;
+		if (!amp_hash_begin(&job->hash, job->fd, job->hash_limit, &job->out))
+			return true;
+		job->begun = true;
+		job->shop->hashing++;
+	}
+	over = amp_hash_step(&job->hash, STEP_BYTES, &job->out);
+	amp_io_step(job->shop->io);
+	return over;
+}
+
+static bool (*const runs[])(struct amp_read_job *job) = {
+	[AMP__READ_ITEM__WANT__DIRECTORY_PATH] = run_path,
+	[AMP__READ_ITEM__WANT__HASH] = run_hash,
+	[AMP__READ_ITEM__WANT__IDENTITY] = run_identity,
+};
+
+/* Closes what the job holds, in the thread: close(2) may wait for a disk. */
+static void let_go(struct amp_read_job *job)
+{
+	if (job->begun)
+		job->shop->hashing--;
+	job->begun = false;
+	amp_hash_free(&job->hash);
+	if (job->fd >= 0)
+		close(job->fd);
+	job->fd = -1;
+}
+
+bool amp_read_job_run(struct amp_io_job *io)
+{
+	struct amp_read_job *job = (struct amp_read_job *)io;
+
+	/* Nobody waits for the answers of an old link. */
+	if (job->generation == atomic_load(&job->shop->generation) && !runs[job->want](job))
+		return false;
+	let_go(job);
+	amp_io_step(job->shop->io);
+	return true;
+}
+
+void amp_read_job_free(struct amp_read_job *job)
+{
+	amp_hash_free(&job->hash);
+	if (job->fd >= 0)
+		close(job->fd);
+	free(job->out.path);
+	free(job);
+}

@@ -1,0 +1,72 @@
+/*
+ * ampscand/ampread/walk.h - the walk of one file system, step by step, in the
+ * I/O thread.
+ *
+ * Owns: the stack of directory handles (depth and length of paths do not
+ * matter, and no directory is held open for them), the directory in hand, the
+ * batch of entries found, the totals.
+ * Must not own: messages, credit over time, cancelling (walks.h).
+ *
+ * Memory is bounded whatever the tree: a directory hands at most so many
+ * children to the stack at once and is taken up again at that place when they
+ * have been walked. Nothing is open while a walk waits for credit.
+ */
+#ifndef AMP_WALK_H
+#define AMP_WALK_H
+
+#include "fileid.h"
+#include "open.h"
+#include "proto/types.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct amp_walk_entry {
+	struct amp_handle file;
+	struct amp_identity identity;
+	char name[AMP_NAME_MAX + 1];
+	size_t name_length;
+};
+
+/* Entries of one directory. */
+struct amp_walk_batch {
+	struct amp_handle directory;
+	char path[AMP_OPEN_PATH_SIZE];
+	size_t path_length; /* 0: the directory has no host path */
+	uint32_t count;
+	size_t bytes; /* of the message, at most */
+	struct amp_walk_entry entries[AMP_WALK_BATCH];
+};
+
+struct amp_walk;
+
+/* top NULL or of size 0: from the root of the file system. NULL: ENOMEM. */
+struct amp_walk *amp_walk_new(uint64_t fsid, const void *mount_point, size_t length,
+			      const struct amp_handle *top, int64_t since_ns);
+void amp_walk_free(struct amp_walk *w);
+
+/*
+ * One step: about one buffer of directory entries. False: more steps are
+ * wanted. True: the batch is to be sent (it has at most `budget` entries and
+ * must be cleared before the next step), the budget is used up or the walk is
+ * over. budget at least 1.
+ */
+bool amp_walk_step(struct amp_walk *w, uint32_t budget);
+
+struct amp_walk_batch *amp_walk_batch(struct amp_walk *w);
+void amp_walk_batch_clear(struct amp_walk *w);
+bool amp_walk_over(const struct amp_walk *w);
+
+struct amp_walk_totals {
+	uint64_t seen, unreadable, too_deep;
+	const char *error; /* NULL: the walk was done */
+};
+void amp_walk_totals(const struct amp_walk *w, struct amp_walk_totals *t);
+
+/* Closes what is open; the next step goes on at the same place. */
+void amp_walk_rest(struct amp_walk *w);
+
+/* Tests: bytes of stack, and children of a directory taken at once. */
+void amp_walk_set_limits(struct amp_walk *w, size_t stack_bytes, uint32_t children);
+
+#endif
