@@ -25,11 +25,17 @@ unsigned mon_policy_serial(const struct mon_policy *p);
 bool mon_policy_protects(const struct mon_policy *p);
 /* "file:line: what; remedy", NULL-terminated. */
 char **mon_policy_problems(const struct mon_policy *p);
-/* True if sha is in its blocked list: ampmon checks a Kill against it. */
+/* True if sha is in its blocked list (and in no allowed one): ampmon checks a Kill against it. */
 bool mon_policy_blocks(const struct mon_policy *p, const uint8_t sha256[32]);
 
 /* Queues BEGIN, ENTRIES.., END on ampscand's control channel. 0 or -1 (channel's errno). */
 int mon_policy_send(const struct mon_policy *p, uint64_t epoch, struct amp_channel *scand);
+/*
+ * The same in portions, for lists beyond the channel's hard bound (about 130 000
+ * hashes): *next is 0 at first; 1: the channel is full, call again when it is
+ * writable; 0: END is queued; -1: channel's errno.
+ */
+int mon_policy_send_some(const struct mon_policy *p, uint64_t epoch, struct amp_channel *scand, size_t *next);
 
 /* Fills a wire form whose strings live as long as p; in_force set by the caller. */
 void mon_policy_info(const struct mon_policy *p, Amp__CliPolicyInfo *info);
