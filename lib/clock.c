@@ -106,7 +106,8 @@ const char *amp_clock_rfc3339(int64_t realtime_ns, char *buf, size_t size)
 	int64_t seconds = floor_div(realtime_ns, AMP_NS_PER_SEC);
 	int64_t days = floor_div(seconds, SECONDS_PER_DAY);
 	int of_day = (int)(seconds - days * SECONDS_PER_DAY);
-	int ms = (int)((realtime_ns - seconds * AMP_NS_PER_SEC) / AMP_NS_PER_MS);
+	int64_t fraction = realtime_ns % AMP_NS_PER_SEC; /* negative before 1970 */
+	int ms = (int)((fraction < 0 ? fraction + AMP_NS_PER_SEC : fraction) / AMP_NS_PER_MS);
 	int64_t year;
 	int month, day;
 
