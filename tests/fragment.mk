@@ -21,3 +21,6 @@ if HAVE_CMOCKA
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 endif
+if ENABLE_FUZZERS
+noinst_PROGRAMS += $(FUZZERS)
+endif
