@@ -12,6 +12,7 @@ AC_DEFUN([AMP_FUZZERS], [
   AS_IF([test "x$enable_fuzzers" = xyes], [
     AMP_TRY_CFLAG([AMP_FUZZ_CFLAGS], [-fsanitize=fuzzer-no-link])
     AS_IF([test "x$amp_flag_ok" != xyes], [AC_MSG_ERROR([--enable-fuzzers needs clang (CC=clang)])])
+    AC_DEFINE([AMP_SANITIZED], [1], [built with sanitizers: their own system calls are let through])
     AMP_SAN_FLAGS="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
   ])
   AM_CONDITIONAL([ENABLE_FUZZERS], [test "x$enable_fuzzers" = xyes])
