@@ -67,8 +67,24 @@ void amp_hash_free(struct amp_hash *h)
 	h->sha = NULL;
 }
 
+/* The file's first bytes: is it a script, and what does it name? */
+static void look_at_head(const uint8_t *head, size_t n, struct amp_read_outcome *out)
+{
+	const uint8_t *end;
+
+	out->script = n >= 2 && head[0] == '#' && head[1] == '!';
+	if (!out->script)
+		return;
+	n -= 2;
+	if (n > AMP_SCRIPT_LINE_MAX)
+		n = AMP_SCRIPT_LINE_MAX;
+	end = memchr(head + 2, '\n', n);
+	out->script_line_length = end ? (size_t)(end - (head + 2)) : n;
+	memcpy(out->script_line, head + 2, out->script_line_length);
+}
+
 /* One chunk. Bytes read; 0 at the end; -1 and errno. */
-static ssize_t next_chunk(struct amp_hash *h)
+static ssize_t next_chunk(struct amp_hash *h, struct amp_read_outcome *out)
 {
 	ssize_t n;
 
@@ -78,7 +94,7 @@ static ssize_t next_chunk(struct amp_hash *h)
 	if (n <= 0)
 		return n;
 	if (h->offset == 0)
-		h->script = n >= 2 && chunk[0] == '#' && chunk[1] == '!';
+		look_at_head(chunk, (size_t)n, out);
 	if (amp_sha256_add(h->sha, chunk, (size_t)n) < 0) {
 		errno = ENOMEM;
 		return -1;
@@ -95,7 +111,6 @@ static void finish(struct amp_hash *h, struct amp_read_outcome *out)
 		return;
 	}
 	out->has_sha = true;
-	out->script = h->script;
 	if (!amp_hash_identity(h->fd, out)) {
 		out->has_sha = false;
 		return;
@@ -112,7 +127,7 @@ bool amp_hash_step(struct amp_hash *h, uint64_t bytes, struct amp_read_outcome *
 	ssize_t n;
 
 	while (!over && h->offset < stop) {
-		n = next_chunk(h);
+		n = next_chunk(h, out);
 		/* Who appends for ever is not followed: a chunk beyond the size
 		 * at the start proves the change. */
 		over = n <= 0 || h->offset >= h->before.size + CHUNK;

@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define AMP_SCRIPT_LINE_MAX 255 /* as much as execve(2) looks at, nearly */
+
 /* What a job found out; becomes an Amp__ReadResult. */
 struct amp_read_outcome {
 	amp_read_status status;
@@ -23,6 +25,8 @@ struct amp_read_outcome {
 	struct amp_identity identity;
 	uint8_t sha[AMP_SHA256_SIZE];
 	uint64_t hash_ns;
+	uint8_t script_line[AMP_SCRIPT_LINE_MAX]; /* what follows "#!" */
+	size_t script_line_length;
 	char *path; /* malloc'd */
 	size_t path_length;
 };
@@ -33,7 +37,6 @@ struct amp_hash {
 	struct amp_identity before;
 	struct amp_sha256 *sha;
 	int64_t spent_ns;
-	bool script;
 };
 
 /* Identity of an open file into the outcome. True: it is there; false: status says why not. */

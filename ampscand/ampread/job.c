@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 /* A hash yields after so much, so that short jobs get their turn; so many
- * files are open at once, so that a turn comes round soon. */
-#define STEP_BYTES  (UINT64_C(2) * 1024 * 1024)
-#define HASHING_MAX 8
+ * that need several turns are begun at once, so that a turn comes round soon. */
+#define STEP_BYTES (UINT64_C(2) * 1024 * 1024)
+#define LARGE_MAX  8
 
 static void failed(struct amp_read_job *job, int error)
 {
@@ -86,27 +86,39 @@ static bool run_identity(struct amp_read_job *job)
 	return true;
 }
 
-/*
- * Opens for reading what was looked at and found to be a regular file. The
- * handle names the inode and its generation, so it is the same one; begin
- * compares nothing away, it takes the identity of what is open.
- */
-static bool open_for_hash(struct amp_read_job *job)
+/* May the item be hashed, and is it a matter of several turns? False: the outcome says why not. */
+static bool inspect(struct amp_read_job *job)
 {
-	int fd = look(job);
+	int fd = job->by_fd ? job->fd : look(job);
 	bool fit;
 
 	if (fd < 0)
 		return false;
 	fit = amp_hash_identity(fd, &job->out) && amp_hash_permitted(job->hash_limit, &job->out);
-	close(fd);
-	if (!fit)
+	job->large = fit && job->out.identity.size > STEP_BYTES;
+	if (!job->by_fd)
+		close(fd);
+	return fit;
+}
+
+/* The handle names the inode and its generation, so what is opened is what
+ * was found to be a regular file. */
+static bool open_for_hash(struct amp_read_job *job)
+{
+	int mount = mount_fd(job);
+
+	if (mount < 0)
 		return false;
 	/* Non-blocking: whoever holds a lease would keep us for 45 s (FACTS 10 X1). */
-	job->fd = amp_open_handle(amp_place_fd(job->place), &job->handle, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	job->fd = amp_open_handle(mount, &job->handle, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	if (job->fd < 0)
 		failed(job, errno);
 	return job->fd >= 0;
+}
+
+static bool must_wait(const struct amp_read_job *job)
+{
+	return job->large && job->shop->hashing >= LARGE_MAX;
 }
 
 static bool run_hash(struct amp_read_job *job)
@@ -114,14 +126,17 @@ static bool run_hash(struct amp_read_job *job)
 	bool over;
 
 	if (!job->begun) {
-		if (job->shop->hashing >= HASHING_MAX)
+		if (must_wait(job))
 			return false;
-		if (!job->by_fd && !open_for_hash(job))
+		if (!inspect(job))
 			return true;
-		if (!amp_hash_begin(&job->hash, job->fd, job->hash_limit, &job->out))
+		if (must_wait(job))
+			return false;
+		if ((!job->by_fd && !open_for_hash(job)) ||
+		    !amp_hash_begin(&job->hash, job->fd, job->hash_limit, &job->out))
 			return true;
 		job->begun = true;
-		job->shop->hashing++;
+		job->shop->hashing += job->large;
 	}
 	over = amp_hash_step(&job->hash, STEP_BYTES, &job->out);
 	amp_io_step(job->shop->io);
@@ -138,7 +153,7 @@ static bool (*const runs[])(struct amp_read_job *job) = {
 static void let_go(struct amp_read_job *job)
 {
 	if (job->begun)
-		job->shop->hashing--;
+		job->shop->hashing -= job->large;
 	job->begun = false;
 	amp_hash_free(&job->hash);
 	if (job->fd >= 0)

@@ -17,7 +17,7 @@
 struct amp_read_shop {
 	struct amp_iothread *io;
 	_Atomic unsigned generation; /* of the link; the loop sets it */
-	unsigned hashing;	     /* the thread's: files open now */
+	unsigned hashing;	     /* the thread's: large files begun */
 	void (*done)(struct amp_io_job *job);
 };
 
@@ -34,6 +34,7 @@ struct amp_read_job {
 	uint64_t hash_limit;
 	int fd; /* passed along, or opened for the hash; -1 */
 	bool by_fd;
+	bool large; /* more than a turn's worth */
 	bool begun; /* `hash` is under way */
 	struct amp_hash hash;
 	struct amp_read_outcome out;

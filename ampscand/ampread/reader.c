@@ -19,7 +19,7 @@
 
 #define BATCH	     32U    /* results that are sent at once */
 #define BATCH_BYTES  60000U /* below AMP_MSG_MAX with room to spare */
-#define RESULT_BYTES 256U   /* of a result without its path, at most */
+#define RESULT_BYTES 512U   /* of a result without its path, at most */
 #define GATHER_USEC  1000   /* the first result waits no longer */
 #define JOBS_MAX     1024U  /* in hand; then no more is read */
 #define FDS_MAX	     128U   /* passed and not yet closed, likewise */
@@ -77,6 +77,8 @@ static void result_to_wire(const struct amp_read_job *job, Amp__ReadResult *wire
 	wire->error = out->error;
 	wire->script = out->script;
 	wire->hash_ns = out->hash_ns;
+	wire->script_line.data = (uint8_t *)(uintptr_t)out->script_line;
+	wire->script_line.len = out->script_line_length;
 	if (out->path) {
 		wire->path.data = (uint8_t *)out->path;
 		wire->path.len = out->path_length;

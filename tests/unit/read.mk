@@ -1,1 +1,11 @@
-# unit tests and fuzz targets: read
+# unit tests and fuzz targets: ampread
+UNIT_TESTS += tests/unit/test_open tests/unit/test_hash tests/unit/test_walk
+tests_unit_test_open_SOURCES = tests/unit/test_open.c tests/unit/readtest.h
+tests_unit_test_open_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_open_LDADD = ampscand/ampread/libampread.a $(UNIT_LIBS)
+tests_unit_test_hash_SOURCES = tests/unit/test_hash.c tests/unit/readtest.h
+tests_unit_test_hash_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_hash_LDADD = ampscand/ampread/libampread.a $(UNIT_LIBS)
+tests_unit_test_walk_SOURCES = tests/unit/test_walk.c tests/unit/readtest.h
+tests_unit_test_walk_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_walk_LDADD = ampscand/ampread/libampread.a $(UNIT_LIBS)
