@@ -382,6 +382,64 @@ static void __attribute__((format(printf, 2, 0))) on_error(cfg_t *cfg, const cha
 			 text);
 }
 
+/* Behind the quoted text that begins at p; NULL: it is not closed. */
+static char *skip_quoted(char *p)
+{
+	char quote = *p++;
+
+	while (*p && *p != quote)
+		p += (p[0] == '\\' && p[1]) ? 2 : 1;
+	return *p ? p + 1 : NULL;
+}
+
+static char *blank_to(char *p, const char *end)
+{
+	for (; p < end; p++)
+		if (*p != '\n')
+			*p = ' ';
+	return p;
+}
+
+/* Behind the comment that begins at p; p: none; NULL: not closed. "//" may stand within a word (a path). */
+static char *skip_comment(char *p, bool in_word)
+{
+	char *end;
+
+	if (p[0] == '#' || (p[0] == '/' && p[1] == '/' && !in_word))
+		return p + strcspn(p, "\n");
+	if (p[0] != '/' || p[1] != '*')
+		return p;
+	end = strstr(p + 2, "*/");
+	return end ? end + 2 : NULL;
+}
+
+/*
+ * libconfuse 3.3 counts three lines for each line of comment, and takes an
+ * open comment or text for a good end: it gets neither to see. NULL, or where
+ * what is not closed begins.
+ */
+static const char *blank_comments(char *p)
+{
+	bool in_word = false;
+
+	while (*p) {
+		char *start = p, *end = skip_comment(p, in_word);
+
+		if (end && end > p) {
+			p = blank_to(p, end);
+		} else if (end && (*p == '"' || *p == '\'')) {
+			end = p = skip_quoted(p);
+			in_word = false;
+		} else if (end) {
+			in_word = !strchr(" \t\r\n={},()+", *p);
+			p++;
+		}
+		if (!end)
+			return start;
+	}
+	return NULL;
+}
+
 static unsigned line_of(const char *text, const char *at)
 {
 	unsigned line = 1;
@@ -398,16 +456,26 @@ static void check_list(const cfg_opt_t *opt, size_t i)
 		complain(load->lines[i], load->keys[i].name, "is set a second time; remove one of them");
 }
 
-static int parse(cfg_opt_t *opts, const char *text)
+static int prepare(char *text)
 {
+	const char *open = blank_comments(text);
 	const char *dollar = strstr(text, "${");
-	cfg_t *cfg;
 
-	if (dollar) {
+	if (open)
+		complain(line_of(text, open), "syntax",
+			 "a comment or text that begins here has no end; close it");
+	else if (dollar)
 		complain(line_of(text, dollar), "${",
 			 "the environment is not read here; write the value itself");
+	return load->failed ? -1 : 0;
+}
+
+static int parse(cfg_opt_t *opts, char *text)
+{
+	cfg_t *cfg;
+
+	if (prepare(text) < 0)
 		return -1;
-	}
 	cfg = cfg_init(opts, CFGF_NONE);
 	if (!cfg) {
 		complain(0, "file", "memory is short; try again");
@@ -439,9 +507,12 @@ static int finish_key(size_t i)
 		complain(load->lines[i], k->name, "is empty; name at least %" PRIu64, k->min);
 		return -1;
 	}
-	if (k->type == MON_KEY_LIST && !*(char ***)place(k))
+	if (k->type == MON_KEY_LIST && !*(char ***)place(k)) {
 		*(char ***)place(k) = calloc(1, sizeof(char *));
-	return 0;
+		if (!*(char ***)place(k))
+			complain(0, k->name, "memory is short; try again");
+	}
+	return load->failed ? -1 : 0;
 }
 
 static void describe(cfg_opt_t *opts, const struct mon_key *keys, size_t n)
@@ -462,20 +533,22 @@ int mon_keys_parse(const char *path, const char *text, const struct mon_key *key
 	unsigned *own = calloc(n, sizeof(*own));
 	bool *emptied = calloc(n, sizeof(*emptied));
 	cfg_opt_t *opts = calloc(n + 1, sizeof(*opts));
+	char *copy = strdup(text);
 	struct load l = {path, keys, n, target, own, err, size, emptied, false};
 
 	load = &l;
-	if (!own || !emptied || !opts) {
+	if (!own || !emptied || !opts || !copy) {
 		complain(0, "file", "memory is short; try again");
 	} else {
 		describe(opts, keys, n);
-		parse(opts, text);
+		parse(opts, copy);
 	}
 	for (size_t i = 0; i < n && !l.failed; i++)
 		finish_key(i);
 	if (lines && own)
 		memcpy(lines, own, n * sizeof(*lines));
 	load = NULL;
+	free(copy);
 	free(opts);
 	free(emptied);
 	free(own);
