@@ -16,6 +16,6 @@ EXTRA_DIST += $(PROTO_FILES)
 
 SUFFIXES = .proto .pb-c.c .pb-c.h
 .proto.pb-c.c:
-	$(AM_V_GEN)$(MKDIR_P) proto && $(PROTOC_C) -I $(top_srcdir) -I $(top_srcdir)/proto --c_out=. $(abs_top_srcdir)/proto/$(*F).proto
+	$(AM_V_GEN)$(MKDIR_P) proto && $(PROTOC_C) -I $(top_srcdir) -I $(top_srcdir)/proto --c_out=. $(top_srcdir)/proto/$(*F).proto
 proto/%.pb-c.h: proto/%.pb-c.c
 	@:
