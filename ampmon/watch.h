@@ -23,6 +23,8 @@ struct mon_watch_ops {
 	void (*gone)(uint64_t fsid, void *arg);
 	/* Faults NOT_WATCHED come up or clear. */
 	void (*fault)(bool raised, const char *detail, void *arg);
+	/* mon_watch_fd_group() is there now (or another one): its reader is to get it. May be NULL. */
+	void (*fd_group)(void *arg);
 	void *arg;
 };
 
@@ -30,10 +32,18 @@ struct mon_watch_ops {
 struct mon_watch *mon_watch_new(struct event_base *base, const struct mon_conf *c, const struct mon_watch_ops *ops, char *err, size_t size);
 /* First pass over mountinfo, then follows it. */
 void mon_watch_start(struct mon_watch *w);
+/* True when every file system of the table has been marked or refused. */
+bool mon_watch_settled(const struct mon_watch *w);
 /* Configuration changed: other directories or types. */
 void mon_watch_reconfigure(struct mon_watch *w, const struct mon_conf *c);
 int mon_watch_handle_group(const struct mon_watch *w); /* fd, stays here */
 int mon_watch_fd_group(const struct mon_watch *w);     /* -1: not needed yet */
+/*
+ * What a file system says of itself (Amp__FileSystem): fsid is 0 where it has
+ * none of its own (not watched; or an overlay by fd, whose events carry its
+ * upper layer's). Not sent by filesystem() then, only shown by mon_watch_each().
+ * partial: mount_point leads to a part of it, or is empty if nothing leads to it.
+ */
 /* A group of fds dies with its reader (its queue holds open files): make a new one, mark again. */
 int mon_watch_renew_fd_group(struct mon_watch *w);
 /* Every file system known, for a new ampscand and for status. */
