@@ -273,8 +273,8 @@ bool buffers_inherited(struct buffers *b, unsigned *cursor, unsigned *index, con
 	return false;
 }
 
-bool buffers_inherited_parked(struct buffers *b, unsigned *cursor, struct event_slot *slot, const uint8_t **data,
-                              size_t *n)
+bool buffers_inherited_parked(struct buffers *b, unsigned *cursor, struct event_slot *slot,
+			      const uint8_t **data, size_t *n)
 {
 	while (*cursor < b->parked_count) {
 		unsigned i = (*cursor)++;

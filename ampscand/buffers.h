@@ -12,17 +12,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-#define AMP_BUFFER_SIZE 65536U  /* one read(2) of the group */
-#define AMP_BUFFER_EVENTS 2730U /* of the smallest event, 24 bytes */
-#define AMP_BUFFERS_MAX 256U
+#define AMP_BUFFER_SIZE	   65536U /* one read(2) of the group */
+#define AMP_BUFFER_EVENTS  2730U  /* of the smallest event, 24 bytes */
+#define AMP_BUFFERS_MAX	   256U
 #define AMP_BUFFERS_PARKED 2048U /* slots */
-#define AMP_PARKED_SIZE 1024U    /* of a slot */
-#define AMP_BUFFERS_MAGIC 0x41425546U
+#define AMP_PARKED_SIZE	   1024U /* of a slot */
+#define AMP_BUFFERS_MAGIC  0x41425546U
 
 #define AMP_EVENT_CONCLUDED 0x80000000U
-#define AMP_EVENT_IN_HAND 0x40000000U
-#define AMP_EVENT_TRIES 0x000000ffU
+#define AMP_EVENT_IN_HAND   0x40000000U
+#define AMP_EVENT_TRIES	    0x000000ffU
 
 struct amp_buffers_head {
 	uint32_t magic, count, parked, reserved;
@@ -39,7 +40,7 @@ struct amp_buffer {
 _Static_assert(offsetof(struct amp_buffer, data) % 8 == 0, "events are read in place");
 
 struct amp_parked {
-	uint32_t used;  /* 1: an event is here */
+	uint32_t used;	/* 1: an event is here */
 	uint32_t state; /* as of an event */
 	int64_t read_ns;
 	uint32_t length;
@@ -88,7 +89,8 @@ bool buffers_have_free(const struct buffers *b);
 
 /* The predecessor's: buffers with events, then parked slots. False: no (more). */
 bool buffers_inherited(struct buffers *b, unsigned *cursor, unsigned *index, const uint8_t **data, size_t *n);
-bool buffers_inherited_parked(struct buffers *b, unsigned *cursor, struct event_slot *slot, const uint8_t **data, size_t *n);
+bool buffers_inherited_parked(struct buffers *b, unsigned *cursor, struct event_slot *slot,
+			      const uint8_t **data, size_t *n);
 bool buffers_is_concluded(const struct buffers *b, struct event_slot slot);
 
 #endif

@@ -5,8 +5,9 @@
 
 #include <stdlib.h>
 
-int cache_init(struct cache *c, size_t buckets, size_t max, bool (*equal)(const struct cache_node *, const void *),
-               void (*evict)(struct cache_node *, void *), void *arg)
+int cache_init(struct cache *c, size_t buckets, size_t max,
+	       bool (*equal)(const struct cache_node *, const void *),
+	       void (*evict)(struct cache_node *, void *), void *arg)
 {
 	size_t n = 16;
 

@@ -29,8 +29,9 @@ struct cache {
 };
 
 /* 0, or -1 ENOMEM. buckets: rounded up to a power of two. */
-int cache_init(struct cache *c, size_t buckets, size_t max, bool (*equal)(const struct cache_node *, const void *),
-               void (*evict)(struct cache_node *, void *), void *arg);
+int cache_init(struct cache *c, size_t buckets, size_t max,
+	       bool (*equal)(const struct cache_node *, const void *),
+	       void (*evict)(struct cache_node *, void *), void *arg);
 void cache_clear(struct cache *c); /* evicts all */
 void cache_free(struct cache *c);
 

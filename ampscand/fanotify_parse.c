@@ -19,8 +19,8 @@ static const struct {
 	uint64_t kernel;
 	unsigned bits;
 } mask_map[] = {
-	{FAN_CLOSE_WRITE, EVENT_WRITE}, {FAN_OPEN_EXEC, EVENT_EXEC},    {FAN_RENAME, EVENT_RENAME},
-	{FAN_CREATE, EVENT_CREATE},     {FAN_ONDIR, EVENT_DIRECTORY}, {FAN_Q_OVERFLOW, EVENT_OVERFLOW},
+	{FAN_CLOSE_WRITE, EVENT_WRITE}, {FAN_OPEN_EXEC, EVENT_EXEC},  {FAN_RENAME, EVENT_RENAME},
+	{FAN_CREATE, EVENT_CREATE},	{FAN_ONDIR, EVENT_DIRECTORY}, {FAN_Q_OVERFLOW, EVENT_OVERFLOW},
 };
 
 static unsigned bits_of(uint64_t mask)
@@ -34,7 +34,8 @@ static unsigned bits_of(uint64_t mask)
 }
 
 /* A struct fanotify_event_info_fid: handle into id; the name behind it, if asked for. */
-static void parse_fid(const uint8_t *rec, size_t n, struct amp_fileid *id, const char **name, size_t *name_size)
+static void parse_fid(const uint8_t *rec, size_t n, struct amp_fileid *id, const char **name,
+		      size_t *name_size)
 {
 	struct fanotify_event_info_fid info;
 	struct file_handle fh;

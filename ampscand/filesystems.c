@@ -14,7 +14,7 @@
 struct directory {
 	struct cache_node node;
 	struct amp_fileid *id; /* behind the struct */
-	char *path;            /* behind the id */
+	char *path;	       /* behind the id */
 };
 
 static bool equal(const struct cache_node *node, const void *key)

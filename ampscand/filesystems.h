@@ -19,10 +19,10 @@ struct filesystem {
 	unsigned dev_major, dev_minor;
 	Amp__FileSystem__How how;
 	bool partial;
-	char *mount_point;    /* NUL-terminated; "" : none whole */
-	size_t watch_count;   /* 0: everywhere */
+	char *mount_point;  /* NUL-terminated; "" : none whole */
+	size_t watch_count; /* 0: everywhere */
 	char **watch;
-	uint32_t generation;  /* of its paths: grows when cached ones may be wrong */
+	uint32_t generation; /* of its paths: grows when cached ones may be wrong */
 };
 
 struct filesystems {

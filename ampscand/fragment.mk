@@ -1,1 +1,17 @@
-# ampscand
+# ampscand: the scanner. All but main.c is a library, so that tests and
+# fuzzers link it.
+noinst_LIBRARIES += ampscand/libampscand.a
+ampscand_libampscand_a_SOURCES = \
+	ampscand/act.c ampscand/buffers.c ampscand/buffers.h \
+	ampscand/cache.c ampscand/cache.h ampscand/fanotify_parse.c \
+	ampscand/filesystems.c ampscand/filesystems.h ampscand/intake.c \
+	ampscand/job.c ampscand/judge.c ampscand/park.c ampscand/readers.c \
+	ampscand/resolve.c ampscand/rules.c ampscand/rules.h ampscand/scand.h \
+	ampscand/script.c ampscand/script.h ampscand/source.h \
+	ampscand/source_fd.c ampscand/source_handle.c ampscand/status.c \
+	ampscand/verdicts.c ampscand/verdicts.h ampscand/walk.c \
+	ampscand/who.c ampscand/who.h ampscand/room.c
+
+bin_PROGRAMS += ampscand/ampscand
+ampscand_ampscand_SOURCES = ampscand/main.c
+ampscand_ampscand_LDADD = ampscand/libampscand.a $(AMP_LIBS)

@@ -15,24 +15,24 @@
 #include <event2/event.h>
 
 enum event_bits {
-	EVENT_WRITE = 1 << 0,     /* closed after writing */
-	EVENT_EXEC = 1 << 1,      /* opened to be executed */
-	EVENT_RENAME = 1 << 2,    /* has this name now */
-	EVENT_CREATE = 1 << 3,    /* made or linked */
+	EVENT_WRITE = 1 << 0,	  /* closed after writing */
+	EVENT_EXEC = 1 << 1,	  /* opened to be executed */
+	EVENT_RENAME = 1 << 2,	  /* has this name now */
+	EVENT_CREATE = 1 << 3,	  /* made or linked */
 	EVENT_DIRECTORY = 1 << 4, /* the object is a directory */
-	EVENT_OVERFLOW = 1 << 5   /* events before this one are lost */
+	EVENT_OVERFLOW = 1 << 5	  /* events before this one are lost */
 };
 
 /* Valid during the call that delivers it. */
 struct file_event {
-	unsigned bits; /* one event may carry several */
-	struct amp_fileid file; /* handle.size 0: unknown */
+	unsigned bits;		     /* one event may carry several */
+	struct amp_fileid file;	     /* handle.size 0: unknown */
 	struct amp_fileid directory; /* parent; handle.size 0: unknown */
-	const char *name; /* in directory; not NUL-terminated */
+	const char *name;	     /* in directory; not NUL-terminated */
 	size_t name_size;
-	pid_t pid;  /* 0: unknown */
-	int pidfd;  /* the source's, closed after the call; -1: gone */
-	int fd;     /* descriptor source: the file, the source's; -1 */
+	pid_t pid; /* 0: unknown */
+	int pidfd; /* the source's, closed after the call; -1: gone */
+	int fd;	   /* descriptor source: the file, the source's; -1 */
 	struct event_slot slot;
 };
 
@@ -64,7 +64,8 @@ struct source {
 };
 
 /* Each takes fd over; NULL and errno. Starts reading with source_resume(). */
-struct source *source_handle_new(struct event_base *base, int fd, struct buffers *b, const struct source_ops *ops);
+struct source *source_handle_new(struct event_base *base, int fd, struct buffers *b,
+				 const struct source_ops *ops);
 struct source *source_fd_new(struct event_base *base, int fd, const struct source_ops *ops);
 
 static inline void source_resume(struct source *s)
@@ -84,7 +85,7 @@ static inline void source_free(struct source *s)
  * those it concluded. Descriptors in them are numbers of a dead process.
  */
 void source_handle_replay(struct buffers *b, unsigned index, const uint8_t *data, size_t n,
-                          const struct source_ops *ops);
+			  const struct source_ops *ops);
 
 /*
  * One event of a fanotify buffer (fanotify(7)), every length checked.

@@ -108,7 +108,8 @@ static void release(struct source *s)
 	free(s);
 }
 
-static const struct source_vtable vtable = {.name = "fanotify by descriptor", .resume = resume, .free = release};
+static const struct source_vtable vtable = {
+	.name = "fanotify by descriptor", .resume = resume, .free = release};
 
 struct source *source_fd_new(struct event_base *base, int fd, const struct source_ops *ops)
 {

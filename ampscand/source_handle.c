@@ -28,7 +28,7 @@ static struct amp_counter count_waits = AMP_COUNTER("events.buffers_busy", false
 
 /* Delivers every event of a buffer; returns how many there were. */
 static unsigned deliver(struct buffers *b, unsigned index, const uint8_t *data, size_t n,
-                        const struct source_ops *ops, bool inherited)
+			const struct source_ops *ops, bool inherited)
 {
 	unsigned count = 0;
 	size_t off = 0;
@@ -58,7 +58,7 @@ static unsigned deliver(struct buffers *b, unsigned index, const uint8_t *data, 
 }
 
 void source_handle_replay(struct buffers *b, unsigned index, const uint8_t *data, size_t n,
-                          const struct source_ops *ops)
+			  const struct source_ops *ops)
 {
 	ops->batch(ops->arg);
 	buffers_filled(b, index, deliver(b, index, data, n, ops, true));
@@ -120,7 +120,8 @@ static void release(struct source *s)
 
 static const struct source_vtable vtable = {.name = "fanotify by handle", .resume = resume, .free = release};
 
-struct source *source_handle_new(struct event_base *base, int fd, struct buffers *b, const struct source_ops *ops)
+struct source *source_handle_new(struct event_base *base, int fd, struct buffers *b,
+				 const struct source_ops *ops)
 {
 	struct handle_source *hs = calloc(1, sizeof(*hs));
 

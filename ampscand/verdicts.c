@@ -48,7 +48,7 @@ void verdicts_remove(struct verdicts *v, const struct amp_fileid *id)
 }
 
 void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struct amp_identity *identity,
-                    const uint8_t sha256[AMP_SHA256_SIZE], bool script, uint64_t epoch)
+		    const uint8_t sha256[AMP_SHA256_SIZE], bool script, uint64_t epoch)
 {
 	struct verdict *e;
 
@@ -64,6 +64,19 @@ void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struc
 	e->script = script;
 	e->epoch = epoch;
 	cache_insert(&v->cache, &e->node, amp_fileid_hash(id));
+}
+
+void verdicts_forget(struct verdicts *v, uint64_t fsid)
+{
+	for (struct cache_node *n = v->cache.newest; n;) {
+		struct cache_node *older = n->older;
+
+		if (((struct verdict *)n)->id->fsid == fsid) {
+			cache_remove(&v->cache, n);
+			free(n);
+		}
+		n = older;
+	}
 }
 
 void verdicts_clear(struct verdicts *v)

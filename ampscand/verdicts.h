@@ -29,8 +29,9 @@ int verdicts_init(struct verdicts *v, size_t max);
 void verdicts_free(struct verdicts *v);
 const struct verdict *verdicts_find(struct verdicts *v, const struct amp_fileid *id);
 void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struct amp_identity *identity,
-                    const uint8_t sha256[AMP_SHA256_SIZE], bool script, uint64_t epoch);
+		    const uint8_t sha256[AMP_SHA256_SIZE], bool script, uint64_t epoch);
 void verdicts_remove(struct verdicts *v, const struct amp_fileid *id);
+void verdicts_forget(struct verdicts *v, uint64_t fsid); /* all of a file system */
 void verdicts_clear(struct verdicts *v);
 
 #endif

@@ -21,7 +21,7 @@ struct amp_pidfd_info {
 	__u32 ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
 	__s32 exit_code;
 };
-#define AMP_PIDFD_GET_INFO _IOWR(0xFF, 11, struct amp_pidfd_info)
+#define AMP_PIDFD_GET_INFO   _IOWR(0xFF, 11, struct amp_pidfd_info)
 #define AMP_PIDFD_INFO_CREDS (1ULL << 1)
 
 struct who_table {

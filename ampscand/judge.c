@@ -1,0 +1,334 @@
+/*
+ * ampscand/judge.c - from a reader's answer to a decision.
+ *
+ * Owns: handing queued jobs to readers, what each answer leads to (again
+ * later, given up, decided), the pause after a long hash (DESIGN 5.5: after t
+ * the next waits 20 t, unless the file is small by now), the order of
+ * authority: allowed list, exclusions (job.c), blocked list. Must not own:
+ * what follows a conviction (act.c).
+ */
+#include "scand.h"
+
+#include "clock.h"
+#include "counter.h"
+#include "log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define COOLDOWNS	 256U
+#define COOLDOWN_FROM_NS (20 * AMP_NS_PER_MS) /* shorter hashes need no pause */
+#define COOLDOWN_FACTOR	 20
+#define DEATHS_MAX	 3
+#define BUSY_MAX	 8 /* 50 ms, 1 s, then 10 s each: a lease is broken after 45 s */
+
+static const unsigned again_ms[] = {50, 1000, 10000};
+
+struct cooldown {
+	struct amp_fileid id;
+	int64_t until_ns; /* monotonic */
+};
+
+static struct amp_counter count_clean = AMP_COUNTER("judged.clean", false);
+static struct amp_counter count_blocked = AMP_COUNTER("judged.blocked", false);
+static struct amp_counter count_allowed = AMP_COUNTER("judged.allowed", false);
+static struct amp_counter count_cached = AMP_COUNTER("judged.cached", false);
+static struct amp_counter count_busy = AMP_COUNTER("read.busy", false);
+static struct amp_counter count_changed = AMP_COUNTER("read.changed", false);
+static struct amp_counter count_gone = AMP_COUNTER("read.gone", false);
+static struct amp_counter count_special = AMP_COUNTER("read.not_regular", false);
+static struct amp_counter count_unreadable = AMP_COUNTER("read.unreadable", true);
+static struct amp_counter count_no_mount = AMP_COUNTER("read.no_mount", true);
+static struct amp_counter count_cooling = AMP_COUNTER("read.deferred_large", false);
+
+static struct cooldown *cooldown_find(struct scand *s, const struct amp_fileid *id)
+{
+	for (unsigned i = 0; s->cooldowns && i < COOLDOWNS; i++)
+		if (s->cooldowns[i].until_ns && amp_fileid_equal(&s->cooldowns[i].id, id))
+			return &s->cooldowns[i];
+	return NULL;
+}
+
+static void cooldown_note(struct scand *s, const struct amp_fileid *id, uint64_t hash_ns)
+{
+	struct cooldown *c = cooldown_find(s, id), *oldest;
+
+	if (hash_ns < COOLDOWN_FROM_NS || hash_ns > INT64_MAX / (4 * COOLDOWN_FACTOR))
+		return;
+	if (!s->cooldowns)
+		s->cooldowns = calloc(COOLDOWNS, sizeof(*s->cooldowns));
+	if (!s->cooldowns)
+		return;
+	if (!c) {
+		oldest = &s->cooldowns[0];
+		for (unsigned i = 1; i < COOLDOWNS; i++)
+			if (s->cooldowns[i].until_ns < oldest->until_ns)
+				oldest = &s->cooldowns[i];
+		c = oldest;
+	}
+	fileid_copy(&c->id, id);
+	c->until_ns = amp_clock_monotonic() + (int64_t)hash_ns * COOLDOWN_FACTOR;
+}
+
+int64_t judge_cooldown(struct scand *s, const struct amp_fileid *id)
+{
+	struct cooldown *c = cooldown_find(s, id);
+	int64_t left = c ? c->until_ns - amp_clock_monotonic() : 0;
+
+	return left > 0 ? left : 0;
+}
+
+uint64_t judge_limit(struct scand *s, const struct amp_fileid *id)
+{
+	return judge_cooldown(s, id) ? s->rules->max_file_size : 0;
+}
+
+static int ask_for(struct scand *s, struct job *j)
+{
+	const struct filesystem *fs = filesystems_find(&s->filesystems, j->id->fsid);
+	uint64_t limit = judge_limit(s, j->id);
+	int fd = j->first ? j->first->fd : -1;
+
+	if (!fs || !j->first) {
+		job_conclude(j);
+		return 0;
+	}
+	j->limited = limit != 0;
+	if (readers_ask(s, j, AMP__READ_ITEM__WANT__HASH, fs, j->id, limit, fd, &j->reader) != 0)
+		return -1;
+	j->state = JOB_READING;
+	j->dirty = false;
+	for (struct occurrence *o = j->first; o; o = o->next)
+		o->after = false;
+	return 0;
+}
+
+void judge_dispatch(struct scand *s)
+{
+	while (readers_have_room(s)) {
+		struct job *j = job_next(s);
+
+		if (!j)
+			return;
+		if (ask_for(s, j) != 0) {
+			job_defer(j, 50);
+			return;
+		}
+	}
+}
+
+void judge_reader_died(struct job *j)
+{
+	j->state = JOB_PATHS;
+	j->dirty = true;
+	if (++j->deaths < DEATHS_MAX) {
+		job_advance(j);
+		return;
+	}
+	amp_counter_add(&count_unreadable, 1);
+	while (j->first)
+		act_unjudged(j->scand, j->first, j->id, "file_unreadable",
+			     "three readers died while they had this file in hand");
+	job_conclude(j);
+}
+
+static void again(struct job *j, unsigned n)
+{
+	size_t steps = sizeof(again_ms) / sizeof(again_ms[0]);
+
+	j->dirty = true;
+	job_defer(j, again_ms[n < steps ? n : steps - 1]);
+}
+
+static void give_up(struct job *j, const char *why)
+{
+	amp_counter_add(&count_unreadable, 1);
+	while (j->first)
+		act_unjudged(j->scand, j->first, j->id, "file_unreadable", why);
+	job_conclude(j);
+}
+
+static void on_content(struct job *j, const Amp__ReadResult *r, bool keep)
+{
+	struct scand *s = j->scand;
+	struct amp_identity id;
+	uint8_t sha[AMP_SHA256_SIZE];
+
+	if (amp_identity_from_wire(r->identity, &id) != 0) {
+		give_up(j, "the reader's answer made no sense");
+		return;
+	}
+	memcpy(sha, r->sha256.data, sizeof(sha));
+	cooldown_note(s, j->id, r->hash_ns);
+	if (keep && !j->dirty)
+		verdicts_store(&s->verdicts, j->id, &id, sha, r->script, s->rules->epoch);
+	judge_content(j, sha, &id, r->script, (const char *)r->script_line.data, r->script_line.len);
+}
+
+static void on_ok(struct job *j, const Amp__ReadResult *r)
+{
+	on_content(j, r, true);
+}
+
+static void on_changed(struct job *j, const Amp__ReadResult *r)
+{
+	amp_counter_add(&count_changed, 1);
+	if (j->changed < sizeof(again_ms) / sizeof(again_ms[0]))
+		again(j, j->changed++);
+	else
+		on_content(j, r, false); /* used once, not kept */
+}
+
+static void on_busy(struct job *j, const Amp__ReadResult *r)
+{
+	(void)r;
+	amp_counter_add(&count_busy, 1);
+	if (j->busy < BUSY_MAX)
+		again(j, j->busy++);
+	else
+		give_up(j, "it stayed busy (a lease, or a device that does not answer)");
+}
+
+static void on_unreadable(struct job *j, const Amp__ReadResult *r)
+{
+	if (j->unreadable++ < 2)
+		again(j, j->unreadable);
+	else
+		give_up(j, strerror(r->error));
+}
+
+static void on_gone(struct job *j, const Amp__ReadResult *r)
+{
+	amp_counter_add(r->status == AMP__READ_RESULT__STATUS__GONE ? &count_gone : &count_special, 1);
+	job_conclude(j);
+}
+
+static void on_no_mount(struct job *j, const Amp__ReadResult *r)
+{
+	(void)r;
+	amp_counter_add(&count_no_mount, 1);
+	job_conclude(j);
+}
+
+static void on_too_large(struct job *j, const Amp__ReadResult *r)
+{
+	int64_t ms = judge_cooldown(j->scand, j->id) / AMP_NS_PER_MS + 1;
+
+	(void)r;
+	amp_counter_add(&count_cooling, 1);
+	j->dirty = true;
+	job_defer(j, ms > 3600000 ? 3600000U : (unsigned)ms);
+}
+
+typedef void result_handler(struct job *j, const Amp__ReadResult *r);
+
+static result_handler *const handlers[] = {
+	[AMP__READ_RESULT__STATUS__OK] = on_ok,
+	[AMP__READ_RESULT__STATUS__GONE] = on_gone,
+	[AMP__READ_RESULT__STATUS__NOT_REGULAR] = on_gone,
+	[AMP__READ_RESULT__STATUS__BUSY] = on_busy,
+	[AMP__READ_RESULT__STATUS__CHANGED] = on_changed,
+	[AMP__READ_RESULT__STATUS__NO_MOUNT] = on_no_mount,
+	[AMP__READ_RESULT__STATUS__UNREADABLE] = on_unreadable,
+	[AMP__READ_RESULT__STATUS__UNRESOLVED] = on_unreadable,
+	[AMP__READ_RESULT__STATUS__TOO_LARGE_NOW] = on_too_large,
+};
+
+void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r)
+{
+	(void)s;
+	j->state = JOB_PATHS;
+	j->reader = -1;
+	if ((size_t)r->status < sizeof(handlers) / sizeof(handlers[0]) && handlers[r->status])
+		handlers[r->status](j, r);
+	else
+		give_up(j, "the reader's answer made no sense");
+}
+
+void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identity *id, bool script,
+		   const char *script_line, size_t script_line_size)
+{
+	struct scand *s = j->scand;
+	struct rule *rule = rules_lookup(s->rules, sha256);
+	bool blocked = rule && rule->kind == AMP__POLICY_ENTRY__KIND__BLOCKED;
+	struct occurrence *o = j->first;
+
+	while (o) {
+		struct occurrence *next = o->next;
+
+		if (o->after) {
+			o = next;
+			continue;
+		}
+		if (rule)
+			rule->hits++;
+		amp_counter_add(blocked ? &count_blocked : rule ? &count_allowed : &count_clean, 1);
+		if (blocked)
+			act_convict(s, o, j->id, rule, sha256, id, script, script_line, script_line_size);
+		else
+			occurrence_conclude(s, o);
+		o = next;
+	}
+	if (!j->first) {
+		job_conclude(j);
+		return;
+	}
+	j->dirty = true; /* what came while it was read is judged by a new reading */
+	job_advance(j);
+}
+
+bool judge_cached(struct job *j, const struct verdict *v)
+{
+	struct rule *rule = rules_lookup(j->scand->rules, v->sha256);
+	struct amp_identity id = v->identity;
+	uint8_t sha[AMP_SHA256_SIZE];
+
+	/* To act on a script, its first line is needed: read again. */
+	if (v->script && rule && rule->kind == AMP__POLICY_ENTRY__KIND__BLOCKED)
+		return false;
+	amp_counter_add(&count_cached, 1);
+	memcpy(sha, v->sha256, sizeof(sha));
+	judge_content(j, sha, &id, v->script, NULL, 0);
+	return true;
+}
+
+/*
+ * Lists or mode changed: what is cached as blocked now may be running. The
+ * programs of all processes are judged again by ampmon's RUNNING; those that
+ * run from an overlay cannot be opened by handle, but their layer's file is
+ * in the cache: act on it as if it were executed just now.
+ */
+void judge_policy_changed(struct scand *s)
+{
+	for (struct cache_node *n = s->verdicts.cache.newest; n; n = n->older) {
+		struct verdict *v = (struct verdict *)n;
+		struct rule *rule = rules_lookup(s->rules, v->sha256);
+		struct occurrence *o;
+		struct job *j;
+
+		if (v->epoch == s->rules->epoch)
+			continue;
+		v->epoch = s->rules->epoch;
+		if (!rule || rule->kind != AMP__POLICY_ENTRY__KIND__BLOCKED || (v->identity.mode & 0111) == 0)
+			continue;
+		o = occurrence_new(v->id, NULL, 0);
+		j = o ? job_get(s, v->id, v->identity.uid) : NULL;
+		if (!j) {
+			free(o);
+			continue;
+		}
+		o->cause = CAUSE_RUNNING;
+		job_add(j, o);
+	}
+	for (struct cache_node *n = s->jobs.oldest; n;) {
+		struct cache_node *next = n->newer;
+
+		job_advance((struct job *)n);
+		n = next;
+	}
+}
+
+void judge_free(struct scand *s)
+{
+	free(s->cooldowns);
+}

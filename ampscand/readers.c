@@ -1,0 +1,317 @@
+/*
+ * ampscand/readers.c - the links to ampread: asking in batches, answers.
+ *
+ * Owns: one channel an instance, what each owes an answer for, asking again
+ * when one died. Answers nobody asked for are a broken protocol. The last
+ * instance is the walker (walk.c uses its channel). Must not own: what an
+ * answer means.
+ */
+#include "scand.h"
+
+#include "counter.h"
+#include "log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define OUTSTANDING_MAX	  64U /* items one reader has at most */
+#define FDS_IN_FLIGHT_MAX AMP_MSG_MAX_FDS
+
+struct pending {
+	uint64_t serial; /* 0: free */
+	Amp__ReadItem__Want want;
+	void *owner; /* struct resolve of a path, struct job of a hash */
+};
+
+static struct amp_counter count_asked_again = AMP_COUNTER("read.asked_again", false);
+
+static unsigned instances(void)
+{
+	return amp_role(AMP_ROLE_READ)->instances;
+}
+
+static int reader_of(const struct scand *s, const struct amp_channel *ch)
+{
+	for (unsigned i = 0; i < SCAND_READERS; i++)
+		if (s->readers[i].channel == ch)
+			return (int)i;
+	return -1;
+}
+
+/* Takes what was asked under serial off the list. 0, or -1: it was not asked. */
+static int answered(struct reader *r, uint64_t serial, struct pending *out)
+{
+	for (unsigned i = 0; i < OUTSTANDING_MAX; i++) {
+		if (serial == 0 || r->pending[i].serial != serial)
+			continue;
+		*out = r->pending[i];
+		r->pending[i].serial = 0;
+		r->outstanding--;
+		return 0;
+	}
+	return -1;
+}
+
+static bool result_is_valid(const Amp__ReadResult *r, Amp__ReadItem__Want want)
+{
+	bool hashed =
+		r->status == AMP__READ_RESULT__STATUS__OK || r->status == AMP__READ_RESULT__STATUS__CHANGED;
+
+	if (r->status <= AMP__READ_RESULT__STATUS__NONE ||
+	    r->status > AMP__READ_RESULT__STATUS__TOO_LARGE_NOW)
+		return false;
+	if (want == AMP__READ_ITEM__WANT__DIRECTORY_PATH)
+		return !hashed || (r->path.len > 0 && r->path.len < AMP_PATH_MAX && r->path.data[0] == '/' &&
+				   !memchr(r->path.data, 0, r->path.len));
+	return !hashed || (r->sha256.len == AMP_SHA256_SIZE && r->identity && r->script_line.len <= 255);
+}
+
+/* What was asked is asked of another (or of a successor). */
+static void give_back(struct scand *s, const struct pending *p)
+{
+	amp_counter_add(&count_asked_again, 1);
+	if (p->want == AMP__READ_ITEM__WANT__DIRECTORY_PATH)
+		resolve_again(s, p->owner);
+	else
+		judge_reader_died(p->owner);
+}
+
+static int on_read_done(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct scand *s = arg;
+	const Amp__ReadDone *done = (const Amp__ReadDone *)m->body;
+	int at = reader_of(s, ch);
+
+	if (at < 0 || done->n_results > AMP_READ_BATCH)
+		return -1;
+	for (size_t i = 0; i < done->n_results; i++) {
+		const Amp__ReadResult *r = done->results[i];
+		struct pending p;
+
+		if (answered(&s->readers[at], r->job, &p) != 0)
+			return -1;
+		if (!result_is_valid(r, p.want)) {
+			give_back(s, &p);
+			return -1;
+		}
+		if (p.want == AMP__READ_ITEM__WANT__DIRECTORY_PATH)
+			resolve_done(s, p.owner, r);
+		else
+			judge_result(s, p.owner, r);
+	}
+	scand_pump_later(s);
+	return 0;
+}
+
+static int on_walk_entries(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	return walk_entries(arg, reader_of(arg, ch), (const Amp__WalkEntries *)m->body);
+}
+
+static int on_walk_done(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	return walk_done(arg, reader_of(arg, ch), (const Amp__WalkDone *)m->body);
+}
+
+static const struct amp_dispatch table[] = {
+	{AMP_MSG_READ_DONE, &amp__read_done__descriptor, AMP_MSG_MAX - 16, 0, 0, 0, on_read_done},
+	{AMP_MSG_WALK_ENTRIES, &amp__walk_entries__descriptor, AMP_MSG_MAX - 16, 0, 0, 0, on_walk_entries},
+	{AMP_MSG_WALK_DONE, &amp__walk_done__descriptor, 4096, 0, 0, 0, on_walk_done},
+};
+
+static void drop_batch(struct reader *r)
+{
+	for (unsigned i = 0; i < r->batch_count; i++)
+		free(r->batch[i]);
+	r->batch_count = 0;
+	r->batch_fd_count = 0;
+}
+
+/* Everything it owed is asked of another (or of its successor). */
+static void reader_lost(struct scand *s, int at)
+{
+	struct reader *r = &s->readers[at];
+
+	if (r->channel)
+		amp_channel_free(r->channel);
+	r->channel = NULL;
+	drop_batch(r);
+	r->outstanding = 0;
+	for (unsigned i = 0; r->pending && i < OUTSTANDING_MAX; i++) {
+		struct pending p = r->pending[i];
+
+		r->pending[i].serial = 0;
+		if (p.serial)
+			give_back(s, &p);
+	}
+	walk_reader_gone(s, at);
+	scand_pump_later(s);
+}
+
+static void on_end(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
+{
+	struct scand *s = arg;
+	int at = reader_of(s, ch);
+
+	if (at < 0)
+		return;
+	if (end == AMP_CHANNEL_HOSTILE)
+		amp_room_hostile(s->room, AMP_ROLE_READ, (unsigned)at, s->readers[at].generation, why);
+	reader_lost(s, at);
+}
+
+void readers_link(struct scand *s, unsigned instance, unsigned generation, int fd)
+{
+	struct amp_channel_config c = {
+		.table = table, .rows = sizeof(table) / sizeof(table[0]), .on_end = on_end, .arg = s};
+	struct reader *r = &s->readers[instance];
+	char name[32];
+
+	reader_lost(s, (int)instance);
+	if (!r->pending) {
+		r->pending = calloc(OUTSTANDING_MAX, sizeof(*r->pending));
+		r->batch = calloc(AMP_READ_BATCH, sizeof(*r->batch));
+	}
+	c.name = amp_role_label(AMP_ROLE_READ, instance, name, sizeof(name));
+	r->generation = generation;
+	r->channel = r->pending && r->batch ? amp_channel_new(s->base, fd, &c) : NULL;
+	if (!r->channel)
+		amp_error("no channel to %s", c.name);
+	scand_pump_later(s);
+	walks_pump(s);
+}
+
+/* Files are asked of all but the walker, which would make them wait. */
+static bool has_room(const struct reader *r)
+{
+	return r->channel && r->outstanding < OUTSTANDING_MAX && !amp_channel_full(r->channel);
+}
+
+bool readers_have_room(const struct scand *s)
+{
+	for (unsigned i = 0; i + 1 < instances(); i++)
+		if (has_room(&s->readers[i]))
+			return true;
+	return false;
+}
+
+/* The reader with the least to do; -1: none has room. */
+static int choose(const struct scand *s)
+{
+	int best = -1;
+
+	for (unsigned i = 0; i + 1 < instances(); i++)
+		if (has_room(&s->readers[i]) &&
+		    (best < 0 || s->readers[i].outstanding < s->readers[best].outstanding))
+			best = (int)i;
+	return best;
+}
+
+static void note_pending(struct reader *r, uint64_t serial, Amp__ReadItem__Want want, void *owner)
+{
+	for (unsigned i = 0; i < OUTSTANDING_MAX; i++) {
+		if (r->pending[i].serial)
+			continue;
+		r->pending[i] = (struct pending){.serial = serial, .want = want, .owner = owner};
+		r->outstanding++;
+		return;
+	}
+}
+
+/* What a batched item points at, in one block with it. */
+struct item {
+	Amp__ReadItem wire;
+	Amp__Handle handle;
+	struct amp_fileid id;
+	char mount_point[];
+};
+
+static Amp__ReadItem *make_item(uint64_t serial, Amp__ReadItem__Want want, const struct filesystem *fs,
+				const struct amp_fileid *id, uint64_t limit)
+{
+	size_t n = strlen(fs->mount_point);
+	struct item *i = calloc(1, sizeof(*i) + n + 1);
+
+	if (!i)
+		return NULL;
+	amp__read_item__init(&i->wire);
+	memcpy(i->mount_point, fs->mount_point, n);
+	fileid_copy(&i->id, id);
+	amp_handle_to_wire(&i->id.handle, &i->handle);
+	i->wire.job = serial;
+	i->wire.want = want;
+	i->wire.fsid = id->fsid;
+	i->wire.mount_point.data = (uint8_t *)i->mount_point;
+	i->wire.mount_point.len = n;
+	i->wire.handle = &i->handle;
+	i->wire.hash_limit = limit;
+	return &i->wire;
+}
+
+static void send_batch(struct reader *r)
+{
+	Amp__Read body = AMP__READ__INIT;
+
+	if (r->batch_count == 0)
+		return;
+	body.items = r->batch;
+	body.n_items = r->batch_count;
+	/* A failure ends the channel, and then everything is asked again. */
+	if (r->channel &&
+	    amp_channel_send(r->channel, AMP_MSG_READ, 0, &body.base, r->batch_fds, r->batch_fd_count) != 0)
+		amp_warn("asking %s failed", amp_channel_name(r->channel));
+	drop_batch(r);
+}
+
+int readers_ask(struct scand *s, void *owner, Amp__ReadItem__Want want, const struct filesystem *fs,
+		const struct amp_fileid *id, uint64_t limit, int fd, int *reader)
+{
+	uint64_t serial = ++s->serial;
+	int at = choose(s);
+	struct reader *r;
+	Amp__ReadItem *item;
+
+	if (at < 0)
+		return -1;
+	item = make_item(serial, want, fs, id, limit);
+	if (!item)
+		return -1;
+	r = &s->readers[at];
+	if (fd >= 0) {
+		r->batch_fds[r->batch_fd_count++] = fd;
+		item->fd_index = r->batch_fd_count;
+	}
+	r->batch[r->batch_count++] = item;
+	note_pending(r, serial, want, owner);
+	/* A mount point longer than 1 KiB goes alone: 32 others stay below 64 KiB. */
+	if (r->batch_count == 32 || r->batch_fd_count == FDS_IN_FLIGHT_MAX || strlen(fs->mount_point) > 1024)
+		send_batch(r);
+	*reader = at;
+	scand_pump_later(s);
+	return 0;
+}
+
+void readers_flush(struct scand *s)
+{
+	for (unsigned i = 0; i < SCAND_READERS; i++)
+		send_batch(&s->readers[i]);
+}
+
+struct amp_channel *readers_walker(struct scand *s, int *reader)
+{
+	*reader = (int)instances() - 1;
+	return s->readers[*reader].channel;
+}
+
+void readers_free(struct scand *s)
+{
+	for (unsigned i = 0; i < SCAND_READERS; i++) {
+		struct reader *r = &s->readers[i];
+
+		if (r->channel)
+			amp_channel_free(r->channel);
+		drop_batch(r);
+		free(r->pending);
+		free(r->batch);
+	}
+}

@@ -1,0 +1,250 @@
+/*
+ * ampscand/scand.h - what the files of this folder share: the state of the
+ * scanner, its jobs, and who calls whom.
+ *
+ *   source -> intake -> job -> readers (ampread) -> judge -> act -> outbox
+ *                                                             \-> ampmon (kill)
+ *
+ * Private to ampscand/.
+ */
+#ifndef AMPSCAND_SCAND_H
+#define AMPSCAND_SCAND_H
+
+#include "buffers.h"
+#include "cache.h"
+#include "channel.h"
+#include "filesystems.h"
+#include "outbox.h"
+#include "room.h"
+#include "rules.h"
+#include "source.h"
+#include "verdicts.h"
+#include "who.h"
+
+#include "proto/read.pb-c.h"
+
+#define SCAND_OCCURRENCES_MAX 20000U /* events in hand before reading stops */
+#define SCAND_READERS	      AMP_ROLE_MAX_INSTANCES
+#define SCAND_WALKS_MAX	      256U /* moved directories waiting */
+
+/* Why a file is judged, beyond enum event_bits. */
+enum cause_bits {
+	CAUSE_REPAIR = 1 << 8,	/* found by a walk of a repair */
+	CAUSE_RUNNING = 1 << 9, /* a process runs it */
+	CAUSE_MOVE = 1 << 10	/* found below a moved directory */
+};
+#define CAUSE_CONTENT (EVENT_WRITE | EVENT_CREATE | EVENT_RENAME)
+
+struct scand;
+struct job;
+struct walk;
+
+/* One event in hand: a name that a file was given, or a process that runs it. */
+struct occurrence {
+	struct occurrence *next;
+	struct job *job; /* NULL once it is acted upon */
+	unsigned cause;
+	struct event_slot slot;
+	int64_t time_ns; /* realtime */
+	struct who *who;
+	struct walk *walk; /* found by it; credit goes back */
+	int fd;		   /* descriptor source; owned; -1 */
+	bool after;	   /* came while the file was read: needs the next reading */
+	bool path_unresolved;
+	bool path_asked;
+	char *path;	  /* host path; NULL: not known yet */
+	const char *name; /* behind the struct */
+	size_t name_size;
+	struct amp_fileid *directory; /* behind the struct; NULL: none */
+};
+
+enum job_state {
+	JOB_PATHS,    /* waits for a directory's path, or is new */
+	JOB_SETTLING, /* made or linked: waits 100 ms for the close */
+	JOB_QUEUED,   /* waits for a reader */
+	JOB_READING,  /* a reader has it */
+	JOB_DEFERRED  /* waits for its timer */
+};
+
+/* One inode being judged. */
+struct job {
+	struct cache_node node; /* of scand.jobs, by id */
+	struct scand *scand;
+	struct amp_fileid *id; /* behind the struct */
+	enum job_state state;
+	struct occurrence *first, *last;
+	struct job *queue_next, *queue_prev; /* bucket queue, or settling list */
+	uid_t bucket;
+	int64_t settle_ns;   /* monotonic, JOB_SETTLING */
+	struct event *timer; /* JOB_DEFERRED */
+	bool dirty;	     /* content may have changed since the reading began */
+	bool limited;	     /* this reading was asked with a limit (cool-down) */
+	unsigned busy, changed, deaths, unreadable;
+	unsigned resolving; /* directories asked for */
+	int reader;	    /* JOB_READING */
+};
+
+struct reader {
+	struct amp_channel *channel; /* NULL: it is being replaced */
+	unsigned generation;
+	unsigned outstanding;
+	struct pending *pending; /* what it owes an answer for (readers.c) */
+	Amp__ReadItem **batch;
+	unsigned batch_count;
+	int batch_fds[AMP_MSG_MAX_FDS];
+	unsigned batch_fd_count;
+};
+
+struct bucket {
+	struct bucket *next;
+	uid_t uid;
+	struct job *first, *last;
+};
+
+struct scand {
+	struct amp_room *room;
+	struct event_base *base;
+	int proc; /* O_PATH descriptor of /proc */
+	struct buffers *buffers;
+	bool inherited; /* a predecessor's events are to be replayed */
+	bool started;
+	struct source *handle_source, *fd_source;
+	bool handle_continued;
+	struct filesystems filesystems;
+	struct verdicts verdicts;
+	struct who_table *who;
+	struct rules *rules, *next_rules;
+	size_t next_rules_count;
+
+	struct cache jobs;
+	uint64_t serial;
+	size_t occurrences;
+	struct job *settling, *settling_last;
+	struct event *settle_timer, *house_timer, *pump_event;
+	struct bucket *buckets; /* round robin: the first is next */
+	struct reader readers[SCAND_READERS];
+	unsigned next_reader;
+	struct cache resolves; /* directories to ask for or asked (resolve.c) */
+	struct resolve *unasked, *unasked_last;
+	struct cooldown *cooldowns; /* ring (judge.c) */
+	struct walk *walks;
+	unsigned walk_count;
+	uint64_t walk_serial;
+
+	struct amp_channel *cloud;
+	struct amp_outbox *outbox;
+	struct act *acts;
+	struct trail *trails;
+	struct own_directory *own;
+	int64_t drained_ns; /* realtime: the kernel's queue was last seen empty */
+};
+
+/* intake.c: from events to jobs */
+extern const struct source_ops intake_ops; /* arg: struct scand */
+void intake_running(struct scand *s, pid_t pid);
+void intake_walk_entry(struct scand *s, struct walk *w, const struct amp_fileid *file,
+		       const struct amp_fileid *dir, const char *name, size_t name_size, const char *dir_path,
+		       const struct amp_identity *id);
+void intake_replay(struct scand *s);
+int intake_own_directory(struct scand *s, const Amp__OwnDirectory *own);
+void intake_free(struct scand *s);
+/* Exec events of a pid after that of `script`, newest state first; fills ids. */
+size_t intake_trail(struct scand *s, pid_t pid, const struct amp_fileid *script, struct amp_fileid *ids,
+		    size_t max);
+
+/* job.c: life of jobs and occurrences */
+int jobs_init(struct scand *s);
+void jobs_free(struct scand *s);
+struct job *job_get(struct scand *s, const struct amp_fileid *id, uid_t bucket);
+struct job *job_find(struct scand *s, const struct amp_fileid *id);
+struct occurrence *occurrence_new(const struct amp_fileid *dir, const char *name, size_t name_size);
+void job_add(struct job *j, struct occurrence *o);
+/* Takes it out of its job (which stays). */
+void occurrence_detach(struct occurrence *o);
+/* Its event needs nothing more: slot, credit and memory are given back. */
+void occurrence_conclude(struct scand *s, struct occurrence *o);
+void job_conclude(struct job *j); /* with all its occurrences */
+void job_advance(struct job *j);  /* does what can be done next */
+void job_settle(struct job *j);	  /* waits 100 ms */
+void job_unsettle(struct job *j); /* the close came */
+struct job *job_next(struct scand *s);
+void job_defer(struct job *j, unsigned ms);
+void jobs_house_keeping(struct scand *s); /* parks what takes long */
+void fileid_copy(struct amp_fileid *to, const struct amp_fileid *from);
+
+/* resolve.c: paths of directories */
+/* True: o->path is there (or can never be); false: asked for, job_advance() will be called. */
+bool resolve_path(struct occurrence *o);
+void resolve_done(struct scand *s, struct resolve *r, const Amp__ReadResult *res);
+void resolve_again(struct scand *s, struct resolve *r); /* its reader died */
+void resolve_pump(struct scand *s);			/* asks readers with room */
+void resolve_forget(struct scand *s, struct job *j);	/* j is leaving */
+int resolve_init(struct scand *s);
+void resolve_free(struct scand *s);
+
+/* readers.c: links to ampread */
+void readers_link(struct scand *s, unsigned instance, unsigned generation, int fd);
+/* Asks a reader; the answer (or its death) finds owner: a struct resolve of a path,
+ * a struct job of a hash. fd -1: by handle. 0, or -1: none has room now. */
+int readers_ask(struct scand *s, void *owner, Amp__ReadItem__Want want, const struct filesystem *fs,
+		const struct amp_fileid *id, uint64_t limit, int fd, int *reader);
+bool readers_have_room(const struct scand *s);
+void readers_flush(struct scand *s);
+void readers_free(struct scand *s);
+struct amp_channel *readers_walker(struct scand *s, int *reader);
+
+/* judge.c: results and decisions */
+void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r);
+void judge_reader_died(struct job *j);
+void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identity *id, bool script,
+		   const char *script_line, size_t script_line_size);
+/* Decides by the cache. False: it must be read all the same. */
+bool judge_cached(struct job *j, const struct verdict *v);
+void judge_dispatch(struct scand *s);				      /* queued jobs to readers with room */
+uint64_t judge_limit(struct scand *s, const struct amp_fileid *id);   /* 0: none; else cooling down */
+int64_t judge_cooldown(struct scand *s, const struct amp_fileid *id); /* ns to wait */
+void judge_policy_changed(struct scand *s);
+void judge_free(struct scand *s);
+
+/* act.c: what follows a conviction */
+void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const struct rule *rule,
+		 const uint8_t *sha256, const struct amp_identity *identity, bool script,
+		 const char *script_line, size_t script_line_size);
+void act_unjudged(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const char *type,
+		  const char *why);
+int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k);
+void act_committed(uint64_t token, bool aside, void *arg);
+void acts_park(struct scand *s);
+size_t acts_count(const struct scand *s);
+void act_free(struct scand *s);
+
+/* walk.c: repairs and moved directories */
+int walk_repair(struct scand *s, const Amp__Repair *r);
+void walk_moved(struct scand *s, const struct file_event *ev, struct who *who);
+void walk_entry_concluded(struct scand *s, struct walk *w);
+void walk_reader_gone(struct scand *s, int reader);
+void walk_filesystem_gone(struct scand *s, uint64_t fsid);
+int walk_entries(struct scand *s, int reader, const Amp__WalkEntries *e);
+int walk_done(struct scand *s, int reader, const Amp__WalkDone *d);
+void walks_pump(struct scand *s);
+struct who *walk_who(const struct walk *w);
+bool walk_is_repair(const struct walk *w);
+void walks_park(struct scand *s);
+void walks_free(struct scand *s);
+
+/* park.c: events that take long, as records */
+int park_occurrence(struct scand *s, struct occurrence *o, const struct amp_fileid *file);
+struct occurrence *park_restore(const uint8_t *data, size_t n, struct amp_fileid *file,
+				uint8_t *is_directory);
+
+/* status.c: rows of the CLI socket */
+extern const struct amp_dispatch scand_cli[];
+#define AMP_SCAND_CLI_ROWS 2
+
+/* room.c */
+int scand_main(void);
+void scand_repair_wanted(struct scand *s, uint64_t fsid, int64_t since_ns, const char *reason,
+			 bool chain_broken);
+void scand_pump_later(struct scand *s); /* pump runs once this batch is handled */
+
+#endif
