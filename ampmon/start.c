@@ -1,0 +1,154 @@
+/*
+ * ampmon/start.c - from the command line to the running supervisor.
+ *
+ * Owns: options, `-n`, the order of what can be refused while somebody still
+ * watches the terminal. Must not own: anything after the start (mon.c).
+ */
+#include "ampmon/mon.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct options {
+	const char *conf;
+	bool foreground, check;
+};
+
+void mon_complain(const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	amp_error("%s", text);
+	/* In the background this is /dev/null. */
+	fprintf(stderr, "ampmon: %s\n", text);
+}
+
+static void usage(FILE *out)
+{
+	fprintf(out, "usage: ampmon [-f] [-n] [-c FILE] [-V]\n"
+		     "  -f       stay in the foreground, without a guard (systemd)\n"
+		     "  -n       check the configuration, print what holds, and exit\n"
+		     "  -c FILE  configuration [" AMP_SYSCONFDIR "/ampmon.conf]\n"
+		     "  -V       print the version\n");
+}
+
+/* -1: go on; else the exit code. */
+static int parse(int argc, char **argv, struct options *o)
+{
+	int opt;
+
+	while ((opt = getopt(argc, argv, "fnc:Vh")) != -1) {
+		if (opt == 'f')
+			o->foreground = true;
+		else if (opt == 'n')
+			o->check = true;
+		else if (opt == 'c')
+			o->conf = optarg;
+		else if (opt == 'V' || opt == 'h') {
+			if (opt == 'V')
+				printf("ampmon %s\n", PACKAGE_VERSION);
+			else
+				usage(stdout);
+			return MON_EXIT_OK;
+		} else {
+			usage(stderr);
+			return MON_EXIT_REFUSED;
+		}
+	}
+	if (optind == argc)
+		return -1;
+	usage(stderr);
+	return MON_EXIT_REFUSED;
+}
+
+/* The policy is part of what `-n` is asked about. */
+static int check_policy(const struct mon_conf *c)
+{
+	char err[512];
+	struct mon_policy *p = mon_policy_load(c, c->policy, err, sizeof(err));
+
+	if (!p) {
+		fprintf(stderr, "ampmon: policy %s: %s\n", c->policy, err);
+		return MON_EXIT_REFUSED;
+	}
+	for (char **problem = mon_policy_problems(p); *problem; problem++)
+		fprintf(stderr, "ampmon: %s\n", *problem);
+	mon_policy_free(p);
+	return MON_EXIT_OK;
+}
+
+static int check(struct mon_conf *c)
+{
+	int code;
+
+	mon_conf_print(c, stdout);
+	code = check_policy(c);
+	mon_conf_free(c);
+	return code;
+}
+
+/* 0-2 are there from here on: nothing else may ever get these numbers. */
+static int standard_descriptors(void)
+{
+	struct stat st;
+
+	for (int fd = 0; fd <= 2; fd++)
+		if (fstat(fd, &st) != 0 && open("/dev/null", O_RDWR) != fd)
+			return -1;
+	return 0;
+}
+
+static int start(struct mon_start *s, const struct options *o)
+{
+	char err[512];
+	int code, lock;
+
+	if (geteuid() != 0) {
+		mon_complain("only root can start it");
+		return MON_EXIT_REFUSED;
+	}
+	umask(0077);
+	lock = mon_lock_run_dir(s->conf, err, sizeof(err));
+	if (lock < 0) {
+		mon_complain("%s", err);
+		return MON_EXIT_REFUSED;
+	}
+	if (!o->foreground && !mon_guard(s, lock, &code))
+		return code;
+	if (o->foreground && mon_pid_file_write(s->conf, getpid()) != 0)
+		mon_complain("the pid file in %s cannot be written: %s", s->conf->run_dir, strerror(errno));
+	return mon_run(s);
+}
+
+int mon_main(int argc, char **argv)
+{
+	struct options o = {.conf = AMP_SYSCONFDIR "/ampmon.conf"};
+	struct mon_start s = {.ready_fd = -1};
+	char err[1024];
+	int code = parse(argc, argv, &o);
+
+	if (code >= 0)
+		return code;
+	if (standard_descriptors() != 0)
+		return MON_EXIT_FAILED;
+	amp_log_open("ampmon", STDERR_FILENO, AMP_LOG_WARN);
+	s.conf_path = o.conf;
+	s.conf = mon_conf_load(o.conf, err, sizeof(err));
+	if (!s.conf) {
+		fprintf(stderr, "ampmon: %s\n", err);
+		return MON_EXIT_REFUSED;
+	}
+	return o.check ? check(s.conf) : start(&s, &o);
+}
