@@ -40,13 +40,13 @@ static const struct amp_fault_info table[AMP_FAULT_MAX] = {
 	[AMP_FAULT_POLICY_ENTRIES] = {AMP_FAULT_POLICY_ENTRIES, AMP_FAULT_WARNING,
 				      "some entries of the policy's lists cannot be read and are skipped",
 				      "correct the lines named in ampmon's log, then reload"},
-	[AMP_FAULT_DATABASE_FULL] =
-		{AMP_FAULT_DATABASE_FULL, AMP_FAULT_CRITICAL,
-		 "there is no space for the event database; events wait with their senders",
-		 "make space on the file system of the cloud directory"},
-	[AMP_FAULT_DATABASE_BROKEN] = {AMP_FAULT_DATABASE_BROKEN, AMP_FAULT_CRITICAL,
-				       "the event database is damaged and was set aside; a new one is in use",
-				       "check the disk; the damaged file is kept beside the new one"},
+	[AMP_FAULT_DATABASE_FULL] = {AMP_FAULT_DATABASE_FULL, AMP_FAULT_CRITICAL,
+				     "the event database has no space, or only its reserve",
+				     "make space on the file system of the cloud directory"},
+	[AMP_FAULT_DATABASE_BROKEN] =
+		{AMP_FAULT_DATABASE_BROKEN, AMP_FAULT_CRITICAL,
+		 "the event database was found unusable: damaged, or of another version",
+		 "do as the detail says; check the disk; a damaged file is kept beside the new one"},
 	[AMP_FAULT_EVENT_SET_ASIDE] =
 		{AMP_FAULT_EVENT_SET_ASIDE, AMP_FAULT_WARNING,
 		 "an event could not be stored after three tries and was set aside",
