@@ -184,11 +184,19 @@ static void free_names(char **names)
 	free(names);
 }
 
+/* Nobody may use it from here on: its users let go of it first. */
 static void proc_close_channel(struct mon_proc *p)
 {
-	if (p->ch)
-		amp_channel_free(p->ch);
+	struct amp_channel *ch = p->ch;
+
+	if (!ch)
+		return;
 	p->ch = NULL;
+	if (p->ready && p->slot && p->slot->role->id == AMP_ROLE_SCAN)
+		mon_sources_scand_detach(p->m);
+	if (p->ready && p->slot && p->slot->role->id == AMP_ROLE_CLOUD)
+		mon_events_attach(p->m, NULL, false);
+	amp_channel_free(ch);
 }
 
 static void proc_free(struct mon_proc *p)
@@ -305,6 +313,7 @@ static void proc_died(evutil_socket_t fd, short what, void *arg)
 	amp_log(m->stopping ? AMP_LOG_INFO : AMP_LOG_WARN, "%s (pid %d) %s after %lld ms%s",
 		s ? s->label : "a replaced process", (int)p->pid, text, (long long)(lived / AMP_NS_PER_MS),
 		p->killed ? ", killed by ampmon" : "");
+	proc_close_channel(p);
 	if (s)
 		s->proc = NULL;
 	proc_free(p);
@@ -362,11 +371,13 @@ void mon_proc_hostile(struct mon_proc *p, const char *by, const char *why)
 static void channel_end(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
 {
 	struct mon_proc *p = arg;
+	char reason[128];
 
-	p->ch = NULL;
-	amp_channel_free(ch);
+	(void)ch;
+	snprintf(reason, sizeof(reason), "%s", why ? why : "");
+	proc_close_channel(p);
 	if (end == AMP_CHANNEL_HOSTILE)
-		mon_proc_hostile(p, "", why);
+		mon_proc_hostile(p, "", reason);
 	else if (!p->killed)
 		proc_limit(p);
 }

@@ -25,6 +25,7 @@ ampmon_libampmon_a_SOURCES = \
 	ampmon/sources.c \
 	ampmon/spawn.c \
 	ampmon/start.c \
+	ampmon/state.c \
 	ampmon/throttle.c ampmon/throttle.h \
 	ampmon/watch.c ampmon/watch.h
 if HAVE_SYSTEMD

@@ -283,11 +283,15 @@ static void repair_if_by_fd(const Amp__FileSystem *fs, void *arg)
 		add_repair(m, fs, good_since(m), "ampscand died", true);
 }
 
-void mon_sources_scand_gone(struct mon *m)
+void mon_sources_scand_detach(struct mon *m)
 {
 	mon_repair_attach(m->repair, NULL);
 	mon_inforce_scand_gone(m);
 	m->sources->jobs = m->sources->parked = 0;
+}
+
+void mon_sources_scand_gone(struct mon *m)
+{
 	if (m->stopping || mon_watch_fd_group(m->watch) < 0)
 		return;
 	/* Its queue held open files and went with its reader. */
