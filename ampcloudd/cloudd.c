@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,8 +265,6 @@ static int on_open(struct amp_room *room, const Amp__Conf *conf)
 	struct cloudd *c = amp_room_arg(room);
 
 	c->room = room;
-	/* Above RLIMIT_FSIZE a write is to fail with EFBIG, not to kill. */
-	signal(SIGXFSZ, SIG_IGN);
 	amp_db_setup();
 	c->io = amp_iothread_new(amp_room_base(room));
 	c->store = c->io ? new_store(c, conf) : NULL;

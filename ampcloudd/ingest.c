@@ -51,6 +51,7 @@ struct batch {
 struct tend {
 	struct amp_io_job job;
 	uint64_t pruned;
+	bool mended; /* once a job */
 	struct health health;
 };
 
@@ -179,17 +180,21 @@ static struct ingest *ingest_of_tend(struct amp_io_job *job)
 	return (struct ingest *)((char *)job - offsetof(struct ingest, tend.job));
 }
 
-/* One transaction a run; commits come in between. */
+/* Opens; prunes by one transaction a run, so that commits come in between. */
 static bool run_tend(struct amp_io_job *job)
 {
 	struct ingest *in = ingest_of_tend(job);
 	enum amp_db_error error = open_store(in->store);
+	bool more = error == AMP_DB_OK && !in->stopping && store_over(in->store);
 
-	if (error == AMP_DB_OK && !in->stopping && store_over(in->store)) {
+	if (more)
 		error = store_prune(in->store, &in->tend.pruned);
-		if (error == AMP_DB_OK || mend(in->store, error))
-			return false;
+	if (error != AMP_DB_OK) {
+		more = !in->tend.mended && mend(in->store, error);
+		in->tend.mended = true;
 	}
+	if (more)
+		return false;
 	if (error == AMP_DB_OK && !store_has_reserve(in->store))
 		store_restore_reserve(in->store);
 	take_health(in->store, error, &in->tend.health);
@@ -287,6 +292,7 @@ static void submit_tend(struct ingest *in)
 	if (in->tending)
 		return;
 	in->tending = true;
+	in->tend.mended = false;
 	amp_iothread_submit(in->io, &in->tend.job);
 }
 

@@ -66,12 +66,52 @@ const char *amp_db_why(void)
 	return why;
 }
 
+static bool is_space_errno(int error)
+{
+	return error == ENOSPC || error == EDQUOT ||
+	       error == EFBIG; /* RLIMIT_FSIZE: the drop has SIGXFSZ ignored */
+}
+
+static int last_errno(sqlite3_file *file)
+{
+	int error = 0;
+
+	if (file && file->pMethods)
+		file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+	return error;
+}
+
+/* The errno behind an I/O error: an error at commit is known to the file only. */
+static int io_errno(sqlite3 *sq)
+{
+	sqlite3_file *database = NULL, *log = NULL;
+	int errors[3] = {0}, first = 0;
+
+	if (!sq)
+		return 0;
+	sqlite3_file_control(sq, "main", SQLITE_FCNTL_FILE_POINTER, &database);
+	sqlite3_file_control(sq, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+	errors[0] = last_errno(log);
+	errors[1] = last_errno(database);
+	errors[2] = sqlite3_system_errno(sq);
+	for (size_t i = 0; i < 3; i++) {
+		if (is_space_errno(errors[i]))
+			return errors[i];
+		if (!first)
+			first = errors[i];
+	}
+	return first;
+}
+
+static bool is_io(int rc)
+{
+	return (rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN;
+}
+
 static void remember(sqlite3 *sq, int rc)
 {
-	int system_errno = sq ? sqlite3_system_errno(sq) : 0;
-
-	if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN)
-		snprintf(why, sizeof(why), "%s: %s (%d)", sqlite3_errstr(rc), strerror(system_errno), rc);
+	if (is_io(rc))
+		snprintf(why, sizeof(why), "%s: %s (%d)", sqlite3_errstr(rc), strerror(io_errno(sq)), rc);
 	else
 		snprintf(why, sizeof(why), "%s (%d)", sq ? sqlite3_errmsg(sq) : sqlite3_errstr(rc), rc);
 }
@@ -96,21 +136,11 @@ enum amp_db_error amp_db_classify(int sqlite_rc)
 static enum amp_db_error failure_of(sqlite3 *sq, int rc)
 {
 	enum amp_db_error error = amp_db_classify(rc);
-	int primary = rc & 0xff;
 
 	if (error == AMP_DB_OK)
 		return error;
 	remember(sq, rc);
-	if (!sq || (primary != SQLITE_IOERR && primary != SQLITE_CANTOPEN))
-		return error;
-	switch (sqlite3_system_errno(sq)) {
-	case ENOSPC:
-	case EDQUOT:
-	case EFBIG: /* RLIMIT_FSIZE; SIGXFSZ is ignored */
-		return AMP_DB_FULL;
-	default:
-		return error;
-	}
+	return is_io(rc) && is_space_errno(io_errno(sq)) ? AMP_DB_FULL : error;
 }
 
 enum amp_db_error amp_db_failure(struct amp_db *db, int sqlite_rc)
@@ -192,6 +222,13 @@ static enum amp_db_error upgrade(sqlite3 *sq, const char *const *migrations)
 	return failure_of(sq, rc);
 }
 
+/* Closing would move the log into a file that is broken, and remove it. */
+static void leave_log(sqlite3 *sq)
+{
+	if (sq)
+		sqlite3_db_config(sq, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+}
+
 static enum amp_db_error connect_db(struct amp_db *db, const struct amp_db_config *c)
 {
 	sqlite3 *sq = NULL;
@@ -205,6 +242,7 @@ static enum amp_db_error connect_db(struct amp_db *db, const struct amp_db_confi
 		rc = limit_size(sq, c->max_size);
 	error = rc == SQLITE_OK ? upgrade(sq, c->migrations) : failure_of(sq, rc);
 	if (error != AMP_DB_OK) {
+		leave_log(sq);
 		sqlite3_close(sq);
 		return error;
 	}
@@ -342,8 +380,7 @@ int amp_db_set_aside(struct amp_db *db)
 {
 	int result, error;
 
-	/* Not moved into a file that is broken: the log is kept as it is. */
-	sqlite3_db_config(db->sq, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	leave_log(db->sq);
 	disconnect(db);
 	result = rename_aside(db->path);
 	error = errno;
