@@ -1,1 +1,2 @@
 # programs of the system tests
+include tests/system/walls.mk

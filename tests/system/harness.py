@@ -1,0 +1,448 @@
+"""System tests: the real daemons as root, in namespaces of their own.
+
+Owns: the namespaces (mount, network, PID, IPC), private users, private file
+systems, a suite of daemons built in AMP_BUILD, and the clean-up: when the
+first process of the PID namespace ends, the kernel ends all others and the
+mounts go with the namespace. Must not own: what is tested (test_*.py).
+
+A test file defines functions and ends with `harness.main(globals())`: every
+function named case_* is one check, printed as `ok NAME` or `not ok NAME: why`.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+BUILD = os.environ.get("AMP_BUILD", os.getcwd())
+USERS = {"amp-scan": 64901, "amp-read": 64902, "amp-cloud": 64903, "amp-tester": 64910}
+GROUPS = dict(USERS, amp=64909)
+INSIDE = "AMP_TEST_INSIDE"
+# Bounds that users rely on, with five times room.
+SOON = 60
+PROGRAMS = {
+    "ampmon": "ampmon/ampmon",
+    "ampscand": "ampscand/ampscand",
+    "ampread": "ampscand/ampread/ampread",
+    "ampcloudd": "ampcloudd/ampcloudd",
+    "ampcli": "ampcli/ampcli",
+}
+EICAR_SHA256 = "275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f"
+
+
+def eicar():
+    """The test file's content, never whole in any file of the tree."""
+    return b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+
+
+class Failed(Exception):
+    pass
+
+
+class Skip(Exception):
+    pass
+
+
+def check(condition, why="condition is false"):
+    if not condition:
+        raise Failed(why)
+
+
+def wait_for(what, function, seconds=SOON, pause=0.05):
+    """Calls function until it returns something true; fails with `what`."""
+    end = time.monotonic() + seconds
+    value = function()
+    while not value:
+        if time.monotonic() > end:
+            raise Failed("waited %d s for %s" % (seconds, what))
+        time.sleep(pause)
+        value = function()
+    return value
+
+
+def run(*argv, **kw):
+    kw.setdefault("check", True)
+    kw.setdefault("stdout", subprocess.PIPE)
+    kw.setdefault("stderr", subprocess.STDOUT)
+    return subprocess.run([str(a) for a in argv], **kw)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+# -- namespaces ------------------------------------------------------------
+
+
+def _init(argv):
+    """First process of the PID namespace: runs the test, reaps orphans."""
+    child = os.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable] + argv)
+    while True:
+        try:
+            pid, status = os.wait()
+        except ChildProcessError:
+            os._exit(1)
+        if pid == child:
+            os._exit(os.waitstatus_to_exitcode(status) & 0xFF if os.WIFEXITED(status) else 1)
+
+
+def enter():
+    """Re-executes the test inside its namespaces, once."""
+    if os.environ.get(INSIDE):
+        return
+    if os.geteuid() != 0:
+        sys.exit("system tests must be run as root")
+    env = dict(os.environ, **{INSIDE: "1", "LC_ALL": "C.UTF-8"})
+    here = os.path.abspath(__file__)
+    argv = ["unshare", "-m", "-n", "-p", "-i", "-f", "--mount-proc", "--kill-child", sys.executable, here, "--init"]
+    os.execvpe("unshare", argv + [os.path.abspath(sys.argv[0])] + sys.argv[1:], env)
+
+
+def _prepare():
+    """Private tmpfs with users of our own; nothing of it outlives the namespace."""
+    run("mount", "--make-rprivate", "/")
+    base = tempfile.mkdtemp(prefix="amp-test-")
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "base", base)
+    for name, extra in (
+        ("passwd", "".join("%s:x:%d:%d::/nonexistent:/usr/sbin/nologin\n" % (u, i, i) for u, i in USERS.items())),
+        ("group", "".join("%s:x:%d:\n" % (g, i) for g, i in GROUPS.items())),
+    ):
+        keep = [l for l in open("/etc/" + name) if l.split(":")[0] not in GROUPS]
+        with open(base + "/" + name, "w") as f:
+            f.write("".join(keep) + extra)
+        run("mount", "--bind", base + "/" + name, "/etc/" + name)
+    return base
+
+
+# -- the suite -------------------------------------------------------------
+
+
+class Suite:
+    """One installation under its own directories, configured for a test."""
+
+    def __init__(self, base, watch, name="suite", mode="protect", **settings):
+        self.base = os.path.join(base, name)
+        self.bin = self.base + "/bin"
+        self.etc = self.base + "/etc"
+        self.log = self.base + "/log"
+        self.run = self.base + "/run"
+        self.conf = self.etc + "/ampmon.conf"
+        self.mode = mode
+        self.watch = list(watch)
+        self.settings = settings
+        self.lists = {"blocked.list": [], "allowed.list": [], "exclusions.list": []}
+        self.guard = None
+        for d in (self.base, self.bin, self.etc, self.etc + "/policies", self.etc + "/cloud", self.log, self.run):
+            os.makedirs(d, exist_ok=True)
+        for program, path in PROGRAMS.items():
+            if not os.path.exists(self.bin + "/" + program):
+                shutil.copy2(os.path.join(BUILD, path), self.bin + "/" + program)
+        self.configure()
+
+    # configuration
+
+    def configure(self, **settings):
+        self.settings.update(settings)
+        values = {
+            "log_level": "info",
+            "log_dir": self.log,
+            "run_dir": self.run,
+            "bin_dir": self.bin,
+            "etc_dir": self.etc,
+            "cloud_dir": self.etc + "/cloud",
+            "policy_dir": self.etc + "/policies",
+            "policy": self.mode,
+            "watch": self.watch,
+        }
+        values.update(self.settings)
+        with open(self.conf, "w") as f:
+            for key, value in values.items():
+                f.write("%s = %s\n" % (key, _literal(value)))
+        for serial, (ident, mode) in enumerate((("protect", "protect"), ("audit", "audit")), 1):
+            with open("%s/policies/%s.conf" % (self.etc, ident), "w") as f:
+                f.write(
+                    'name = "%s Policy"\nserial = %d\nmode = "%s"\non_execute = "passive"\n'
+                    'max_file_size = 5242880\nmax_archive_size = 52428800\n'
+                    'blocked_lists = {"blocked.list"}\nallowed_lists = {"allowed.list"}\n'
+                    'exclusion_lists = {"exclusions.list"}\n' % (mode.capitalize(), serial, mode)
+                )
+        for name, lines in self.lists.items():
+            with open("%s/policies/%s" % (self.etc, name), "wb") as f:
+                f.write(b"".join(l if isinstance(l, bytes) else l.encode() + b"\n" for l in lines))
+
+    def block(self, data, name="Test.Listed"):
+        """Puts the content on the blocked list (before start or reload)."""
+        self.lists["blocked.list"].append("%s %s" % (sha256(data), name))
+        self.configure()
+
+    def allow(self, data):
+        self.lists["allowed.list"].append(sha256(data))
+        self.configure()
+
+    def exclude(self, line):
+        self.lists["exclusions.list"].append(line)
+        self.configure()
+
+    # life
+
+    def start(self, wait=True):
+        r = run(self.bin + "/ampmon", "-c", self.conf, check=False)
+        if r.returncode != 0:
+            raise Failed("ampmon did not start: %s" % r.stdout.decode(errors="replace"))
+        if wait:
+            self.wait_ready()
+        return self
+
+    def pidfile(self):
+        try:
+            return int(open(self.run + "/ampmon.pid").read())
+        except (OSError, ValueError):
+            return 0
+
+    def wait_ready(self, seconds=SOON):
+        wait_for("readiness", lambda: (self.status() or {}).get("protected"), seconds)
+
+    def stop(self):
+        pid = self.pidfile()
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+            wait_for("the suite's end", lambda: not _alive(pid), 30)
+
+    def reload(self):
+        os.kill(self.pidfile(), signal.SIGHUP)
+
+    def cleanup(self):
+        try:
+            self.stop()
+        except (Failed, OSError):
+            pass
+        for pid in self.pids().values():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+
+    # asking
+
+    def cli(self, *argv, json_output=True, user=None):
+        """(exit status, document or text) of ampcli."""
+        cmd = [self.bin + "/ampcli", "--run-dir", self.run] + list(argv)
+        if json_output:
+            cmd.append("--json")
+        r = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, user=user, timeout=60)
+        if not json_output:
+            return r.returncode, r.stdout.decode(errors="replace") + r.stderr.decode(errors="replace")
+        try:
+            return r.returncode, json.loads(r.stdout.decode())
+        except ValueError:
+            return r.returncode, None
+
+    def status(self):
+        return self.cli("status")[1]
+
+    def counters(self):
+        return (self.status() or {}).get("counters", {})
+
+    def history(self, kind=None):
+        argv = ["history", "--limit", "0"] + (["--type", kind] if kind else [])
+        code, doc = self.cli(*argv)
+        return doc if code == 0 and doc is not None else []
+
+    def detections(self, path=None):
+        rows = self.history("threat_detected")
+        return [r for r in rows if path is None or r["path"] == path]
+
+    def wait_detected(self, path, seconds=SOON):
+        return wait_for("a detection of %s" % path, lambda: self.detections(path), seconds)
+
+    def wait_idle(self, seconds=SOON):
+        """Nothing in hand, nothing being repaired, three looks in a row."""
+        state = {"n": 0}
+
+        def idle():
+            st = self.status() or {}
+            busy = st.get("jobs", 1) or [r for r in st.get("repairs", []) if r["state"] in ("waiting", "walking")]
+            state["n"] = 0 if busy or not st.get("protected") else state["n"] + 1
+            return state["n"] >= 3
+
+        wait_for("idleness", idle, seconds)
+
+    def pids(self):
+        """{service name: pid} from /proc, whatever the services say."""
+        found = {}
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit():
+                continue
+            try:
+                exe = os.readlink("/proc/%s/exe" % entry)
+            except OSError:
+                continue
+            exe = exe.replace(" (deleted)", "")
+            if os.path.dirname(exe) != self.bin:
+                continue
+            name = os.path.basename(exe)
+            while name in found:
+                name += "+"
+            found[name] = int(entry)
+        return found
+
+    def service(self, name):
+        for s in (self.status() or {}).get("services", []):
+            if s["name"] == name:
+                return s
+        return None
+
+    def log_text(self, component="ampmon"):
+        try:
+            return open("%s/%s.log" % (self.log, component), errors="replace").read()
+        except OSError:
+            return ""
+
+
+def _literal(value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return "{" + ", ".join('"%s"' % v for v in value) + "}"
+    return '"%s"' % value
+
+
+def _alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+alive = _alive
+
+# -- file systems and programs --------------------------------------------
+
+
+def mount_tmpfs(path, options="mode=1777"):
+    os.makedirs(path, exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", options, "test", path)
+    return path
+
+
+def mount_ext4(path, image, size_mb=256):
+    os.makedirs(path, exist_ok=True)
+    with open(image, "wb") as f:
+        f.truncate(size_mb << 20)
+    run("mkfs.ext4", "-q", "-F", image)
+    run("mount", "-o", "loop", image, path)
+    os.chmod(path, 0o1777)
+    return path
+
+
+def mount_overlay(path, layers):
+    """Overlay at path with its layers below the (watched) directory `layers`."""
+    for d in ("lower", "upper", "work"):
+        os.makedirs("%s/%s" % (layers, d), exist_ok=True)
+    os.makedirs(path, exist_ok=True)
+    run("mount", "-t", "overlay", "-o", "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work" % ((layers,) * 3),
+        "overlay", path)
+    return path
+
+
+def umount(path):
+    return run("umount", path, check=False).returncode == 0
+
+
+def program_bytes(tag, source="/bin/sleep"):
+    """A working program with content of its own (bytes behind an ELF's end are ignored)."""
+    return open(source, "rb").read() + b"\0amp-test:" + tag.encode()
+
+
+def compile_c(source, out, *flags):
+    run("gcc", "-O1", "-o", out, "-xc", "-", *flags, input=source.encode())
+    return out
+
+
+def write(path, data, mode=0o644):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view):]
+    finally:
+        os.close(fd)
+    os.chmod(path, mode)
+    return path
+
+
+def as_user(name, function, *args):
+    """Runs function(*args) in a child as that user; returns its exit status."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(GROUPS[name])
+            os.setuid(USERS[name])
+            os._exit(int(function(*args) or 0))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# -- running ---------------------------------------------------------------
+
+BASE = None
+
+
+def main(names):
+    """Runs every case_* of a test file. Optional `setup(base)` first, `teardown()` last."""
+    enter()
+    global BASE
+    BASE = _prepare()
+    cases = [(n[5:], f) for n, f in names.items() if n.startswith("case_") and callable(f)]
+    only = [a for a in sys.argv[1:] if not a.startswith("-")]
+    failed = 0
+    label = os.path.basename(sys.argv[0]).replace("test_", "").replace(".py", "")
+    try:
+        if "setup" in names:
+            names["setup"](BASE)
+        for name, function in cases:
+            if only and not any(o in name for o in only):
+                continue
+            begin = time.monotonic()
+            try:
+                function()
+                print("ok %s.%s (%.1f s)" % (label, name, time.monotonic() - begin), flush=True)
+            except Skip as e:
+                print("skip %s.%s: %s" % (label, name, e), flush=True)
+            except BaseException as e:
+                failed += 1
+                why = str(e) if isinstance(e, Failed) else traceback.format_exc().replace("\n", " | ")
+                print("not ok %s.%s: %s" % (label, name, why), flush=True)
+    except BaseException:
+        failed += 1
+        print("not ok %s.setup: %s" % (label, traceback.format_exc().replace("\n", " | ")), flush=True)
+    finally:
+        if "teardown" in names:
+            try:
+                names["teardown"]()
+            except BaseException:
+                traceback.print_exc()
+        if failed and os.environ.get("AMP_KEEP"):
+            shutil.copytree(BASE, os.environ["AMP_KEEP"], dirs_exist_ok=True, ignore_dangling_symlinks=True,
+                            ignore=lambda d, n: [x for x in n if x in ("run", "bin")])
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__" and len(sys.argv) > 2 and sys.argv[1] == "--init":
+    _init(sys.argv[2:])

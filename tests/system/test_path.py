@@ -1,0 +1,45 @@
+"""The thinnest path through all processes: one file, one row in history."""
+
+import os
+
+import harness
+from harness import check, eicar, sha256, write
+
+
+def setup(base):
+    global suite, w
+    w = harness.mount_tmpfs(base + "/w")
+    suite = harness.Suite(base, [w])
+    suite.start()
+
+
+def teardown():
+    suite.cleanup()
+
+
+def case_a_listed_file_is_one_row():
+    path = write(w + "/test file", eicar())
+    rows = suite.wait_detected(path)
+    suite.wait_idle()
+    rows = suite.detections(path)
+    check(len(rows) == 1, "rows: %r" % rows)
+    row = rows[0]
+    check(row["sha256"] == harness.EICAR_SHA256 == sha256(eicar()), "sha256: %r" % row)
+    check(row["process"] and row["process"]["pid"] == os.getpid(), "process: %r" % row["process"])
+    check(row["detection"] == "EICAR-Test-File", "name: %r" % row["detection"])
+    check(row["cause"] in ("write", "link") and row["mode"] == "protect", "row: %r" % row)
+
+
+def case_other_files_are_none():
+    for i in range(50):
+        write("%s/clean-%d" % (w, i), b"clean %d" % i)
+    suite.wait_idle()
+    check(not [r for r in suite.detections() if "clean" in r["path"]], "clean files in history")
+
+
+def case_stops_without_leaving_processes():
+    suite.stop()
+    check(not suite.pids(), "left: %r" % suite.pids())
+
+
+harness.main(globals())
