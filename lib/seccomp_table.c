@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef F_GET_SEALS
@@ -170,7 +171,7 @@ static const struct amp_sys_rule database_rules[] = {
 	{"rename", ANY},
 	{"renameat", ANY},
 	{"renameat2", ANY},
-	{"fchmod", ANY},
+	{"fchmod", {NO_BITS(1, S_ISUID | S_ISGID)}},
 	{"getuid", ANY},
 	{"geteuid", ANY},
 	FCNTL(F_GETLK),
