@@ -614,13 +614,13 @@ static void write_cb(evutil_socket_t fd, short what, void *arg)
 
 void amp_channel_flush(struct amp_channel *ch, unsigned ms)
 {
-	int64_t end = amp_clock_monotonic() + (int64_t)ms * AMP_NS_PER_MS;
+	int64_t end = amp_clock_kernel_monotonic() + (int64_t)ms * AMP_NS_PER_MS;
 
 	while (!ch->ended && !ch->broken && ch->head) {
 		struct pollfd p = {.fd = ch->fd, .events = POLLOUT};
 
 		pump(ch);
-		if (!ch->head || amp_clock_monotonic() >= end)
+		if (!ch->head || amp_clock_kernel_monotonic() >= end)
 			return;
 		/* Bounded: a shortage of the kernel's leaves the socket writable. */
 		if (poll(&p, 1, RETRY_US / 1000) == 1)
@@ -704,7 +704,10 @@ static const char *handle(struct amp_channel *ch, struct received *r)
 	rc = row->handler(ch, &m, ch->config.arg);
 	for (unsigned i = 0; i < r->fd_count; i++)
 		r->fds[i] = m.fds[i]; /* -1 where taken */
-	return rc < 0 ? "content not permitted" : NULL;
+	if (rc >= 0)
+		return NULL;
+	amp_warn("%s: content of message %04x refused by its handler", ch->name, header.type);
+	return "content not permitted";
 }
 
 static void dispatch(struct amp_channel *ch, struct received *r)
