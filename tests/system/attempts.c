@@ -174,7 +174,15 @@ int scene_prepare(struct scene *s)
 		return -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->pair) < 0)
 		return -1;
-	return pipe2(s->pipe, O_CLOEXEC);
+	s->work = work_new(s);
+	return s->work ? pipe2(s->pipe, O_CLOEXEC) : -1;
+}
+
+int scene_start_threads(void *scene)
+{
+	struct scene *s = scene;
+
+	return work_start_threads(s->work);
 }
 
 /* --- files ------------------------------------------------------------- */
@@ -1069,6 +1077,12 @@ static long work_library(struct scene *s)
 	return gmtime_r(&now, &tm) && localtime_r(&now, &tm) && strerror(EACCES) ? 0 : -1;
 }
 
+/* Everything that all rooms share, as lib/room.c uses it. */
+static long work_room(struct scene *s)
+{
+	return work_run(s->work);
+}
+
 static long work_abort(struct scene *s)
 {
 	(void)s;
@@ -1196,6 +1210,7 @@ const struct attempt attempts[] = {
 	{"work-database", work_database},
 	{"work-list-directory", work_list_directory},
 	{"work-library", work_library},
+	{"work-room", work_room},
 	{"work-abort", work_abort},
 	{NULL, NULL},
 };

@@ -33,6 +33,7 @@ struct scene {
 	int mount_fd, root_fd;	    /* O_DIRECTORY: scratch and "/" */
 	int netns_fd, pidfd, fanotify_fd, dgram_fd, stream_fd, tty_fd, exec_fd;
 	int pair[2], pipe[2];
+	struct work *work; /* what every room has: loop, log, I/O thread */
 };
 
 struct attempt {
@@ -43,6 +44,14 @@ struct attempt {
 
 /* As root, before the drop. 0, or -1 and errno. */
 int scene_prepare(struct scene *s);
+
+/* In before_seal: the threads of a room. 0, or -1 and errno. */
+int scene_start_threads(void *scene);
+
+/* tests/system/work.c: a room's own machinery, made before and run after. */
+struct work *work_new(const struct scene *s);
+int work_start_threads(struct work *w);
+long work_run(struct work *w);
 
 /* Ends with a row without name. */
 extern const struct attempt attempts[];

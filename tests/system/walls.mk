@@ -1,6 +1,7 @@
 # The walls, tried from inside: `make check-walls` as root.
 check_PROGRAMS += tests/system/probe
 tests_system_probe_SOURCES = tests/system/probe.c tests/system/attempts.c tests/system/attempts.h \
+	tests/system/work.c \
 	ampmon/posture.c ampmon/posture.h
 tests_system_probe_LDADD = $(AMP_LIBS)
 EXTRA_DIST += tests/system/test_walls.py
