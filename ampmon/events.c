@@ -50,8 +50,10 @@ static void committed(uint64_t token, bool aside, void *arg)
 {
 	struct mon *m = arg;
 
-	if (aside)
+	if (aside) {
 		mon_fault_raise(m->faults, AMP_FAULT_EVENT_SET_ASIDE, "ampmon", "an event of ampmon");
+		mon_fault_clear_later(m->faults, AMP_FAULT_EVENT_SET_ASIDE, "ampmon", ASIDE_NS);
+	}
 	if (token == NO_TOKEN || token != m->state.epoch || !m->state.change_unrecorded)
 		return;
 	m->state.change_unrecorded = false;

@@ -251,7 +251,7 @@ static void send_buffers(struct mon *m, struct mon_proc *p)
 	Amp__Buffers body = AMP__BUFFERS__INIT;
 
 	body.count = m->sources->buffers;
-	body.size = (uint32_t)amp_buffers_size(m->sources->buffers, AMP_BUFFERS_PARKED);
+	body.size = AMP_BUFFER_SIZE;
 	body.parked = AMP_BUFFERS_PARKED;
 	mon_proc_send(p, AMP_MSG_BUFFERS, &body.base, &m->sources->memfd, 1);
 }
@@ -260,11 +260,12 @@ void mon_sources_scand_ready(struct mon *m, struct mon_proc *p)
 {
 	struct mon_sources *src = m->sources;
 
+	/* First where events are read to, then where from. */
+	send_buffers(m, p);
 	send_source(m, p, AMP__SOURCE__KIND__HANDLE, mon_watch_handle_group(m->watch));
 	src->used = true;
 	src->sent_fd_group = -1;
 	send_fd_group(m, p);
-	send_buffers(m, p);
 	mon_watch_each(m->watch, send_filesystem, p);
 	mon_watch_own_dirs(m->watch, send_own_dir, p);
 	mon_inforce_send(m);

@@ -1,1 +1,11 @@
-# unit tests and fuzz targets: mon
+# unit tests of the supervisor
+UNIT_TESTS += tests/unit/test_child tests/unit/test_faults tests/unit/test_logs
+tests_unit_test_child_SOURCES = tests/unit/test_child.c
+tests_unit_test_child_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_child_LDADD = $(AMPMON_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_faults_SOURCES = tests/unit/test_faults.c
+tests_unit_test_faults_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_faults_LDADD = $(AMPMON_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_logs_SOURCES = tests/unit/test_logs.c
+tests_unit_test_logs_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_logs_LDADD = $(AMPMON_LIBS) $(CMOCKA_LIBS)
