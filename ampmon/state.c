@@ -59,7 +59,7 @@ static int number(const char *v, uint64_t max, uint64_t *out)
 	for (; *v; v++) {
 		uint64_t digit = (uint64_t)(*v - '0');
 
-		if (*v < '0' || *v > '9' || n > (max - digit) / 10)
+		if (*v < '0' || *v > '9' || digit > max || n > (max - digit) / 10)
 			return -1;
 		n = n * 10 + digit;
 	}

@@ -1,0 +1,534 @@
+/*
+ * Tests of ampmon/kill.c with real processes: copies of sleep(1) in a
+ * directory of this test's own are "malware".
+ */
+#include "ampmon/kill.h"
+#include "clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define ID "01234567-89ab-4def-8123-456789abcdef"
+
+struct mon_policy {
+	bool protects;
+	uint8_t blocked[32];
+};
+
+bool mon_policy_protects(const struct mon_policy *p)
+{
+	return p->protects;
+}
+
+bool mon_policy_blocks(const struct mon_policy *p, const uint8_t sha256[32])
+{
+	return memcmp(p->blocked, sha256, 32) == 0;
+}
+
+static bool device_is_plain = true;
+
+bool mon_watch_plain_device(const struct mon_watch *w, unsigned major, unsigned minor)
+{
+	(void)w;
+	(void)major;
+	(void)minor;
+	return device_is_plain;
+}
+
+static struct event_base *base;
+static struct mon_kill *k;
+static struct mon_policy policy = {.protects = true, .blocked = {1, 2, 3}};
+static pid_t ours;
+static char dir[64], file[128];
+
+static struct {
+	unsigned count;
+	uint64_t id;
+	size_t processes;
+	int32_t pids[AMP_KILL_RESULTS];
+	uint64_t start;
+	uint32_t uid, more;
+	char exe[600], refused[128], detection[64];
+} answer;
+
+static void on_killed(uint64_t id, const Amp__Killed *result, void *arg)
+{
+	(void)arg;
+	answer.count++;
+	answer.id = id;
+	answer.processes = result->n_processes;
+	answer.more = result->more;
+	snprintf(answer.refused, sizeof(answer.refused), "%s", result->refused);
+	snprintf(answer.detection, sizeof(answer.detection), "%s", result->detection_id);
+	for (size_t i = 0; i < result->n_processes; i++) {
+		answer.pids[i] = result->processes[i]->pid;
+		answer.start = result->processes[i]->start_ticks;
+		answer.uid = result->processes[i]->uid;
+		snprintf(answer.exe, sizeof(answer.exe), "%.*s", (int)result->processes[i]->exe.len,
+			 (const char *)result->processes[i]->exe.data);
+	}
+}
+
+static bool is_ours(pid_t pid, void *arg)
+{
+	(void)arg;
+	return pid == ours;
+}
+
+static void copy_program(const char *to)
+{
+	char cmd[256];
+
+	snprintf(cmd, sizeof(cmd), "cp /bin/sleep %s", to);
+	assert_int_equal(system(cmd), 0);
+}
+
+static int setup(void **state)
+{
+	const struct mon_kill_ops ops = {.killed = on_killed, .is_ours = is_ours};
+
+	(void)state;
+	strcpy(dir, "/tmp/test_kill.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(file, sizeof(file), "%s/evil", dir);
+	copy_program(file);
+	memset(&answer, 0, sizeof(answer));
+	policy.protects = device_is_plain = true;
+	ours = -1;
+	base = event_base_new();
+	k = mon_kill_new(base, NULL, &ops);
+	assert_non_null(k);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char cmd[128];
+
+	(void)state;
+	mon_kill_free(k);
+	event_base_free(base);
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	return system(cmd);
+}
+
+static pid_t run(const char *program)
+{
+	int ends[2];
+	pid_t pid;
+	char c;
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		execl(program, "evil", "60", (char *)NULL);
+		_exit(127);
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &c, 1), 0); /* closed by the exec */
+	close(ends[0]);
+	return pid;
+}
+
+static bool alive(pid_t pid)
+{
+	return waitpid(pid, NULL, WNOHANG) == 0;
+}
+
+static bool killed(pid_t pid)
+{
+	int status;
+
+	for (int i = 0; i < 200; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+		usleep(5000);
+	}
+	return false;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static struct amp_identity identity_of(const char *path)
+{
+	struct amp_identity i;
+
+	assert_int_equal(amp_statx_identity(AT_FDCWD, path, 0, &i), 0);
+	return i;
+}
+
+static int ask_as(uint64_t id, const char *detection, struct amp_identity *i, pid_t pid,
+		  const struct amp_identity *interpreter)
+{
+	Amp__Kill m = AMP__KILL__INIT;
+	Amp__Identity wire = AMP__IDENTITY__INIT, wire2 = AMP__IDENTITY__INIT;
+
+	m.detection_id = (char *)(uintptr_t)detection;
+	m.sha256.data = policy.blocked;
+	m.sha256.len = 32;
+	amp_identity_to_wire(i, &wire);
+	m.file = &wire;
+	m.event_pid = pid;
+	if (interpreter) {
+		amp_identity_to_wire(interpreter, &wire2);
+		m.interpreter = &wire2;
+	}
+	m.path.data = (uint8_t *)file;
+	m.path.len = strlen(file);
+	return mon_kill_request(k, id, &m, &policy);
+}
+
+static void loop(void)
+{
+	event_base_loop(base, 0); /* until no event is left */
+}
+
+static void ask(uint64_t id, struct amp_identity i, pid_t pid)
+{
+	assert_int_equal(ask_as(id, ID, &i, pid, NULL), 0);
+	loop();
+}
+
+static void kills_all_that_run_it(void **state)
+{
+	pid_t a = run(file), b = run(file), other = run("/bin/sleep");
+
+	(void)state;
+	ask(7, identity_of(file), a);
+	assert_true(killed(a));
+	assert_true(killed(b));
+	assert_true(alive(other));
+	assert_int_equal(answer.count, 1);
+	assert_int_equal(answer.id, 7);
+	assert_int_equal(answer.processes, 2);
+	assert_int_equal(answer.pids[0], a); /* the event's own first */
+	assert_int_equal(answer.pids[1], b);
+	assert_string_equal(answer.exe, file);
+	assert_int_equal(answer.uid, getuid());
+	assert_true(answer.start > 0);
+	assert_string_equal(answer.refused, "");
+	assert_string_equal(answer.detection, ID);
+	end(other);
+}
+
+static void event_process_at_once(void **state)
+{
+	struct amp_identity i = identity_of(file);
+	pid_t a = run(file);
+
+	(void)state;
+	assert_int_equal(ask_as(1, ID, &i, a, NULL), 0);
+	assert_true(killed(a)); /* before the loop has run */
+	loop();
+	assert_int_equal(answer.processes, 1);
+}
+
+static void innocent_event_process_lives(void **state)
+{
+	pid_t other = run("/bin/sleep");
+
+	(void)state;
+	ask(1, identity_of(file), other);
+	assert_true(alive(other));
+	assert_int_equal(answer.count, 1);
+	assert_int_equal(answer.processes, 0);
+	ask(2, identity_of("/proc/self/exe"), getpid()); /* never ourselves */
+	end(other);
+}
+
+static void interpreter_only_for_the_event(void **state)
+{
+	char shell[128];
+	struct amp_identity script = identity_of("/etc/passwd"), interpreter;
+	pid_t a, b;
+
+	(void)state;
+	snprintf(shell, sizeof(shell), "%s/shell", dir);
+	copy_program(shell);
+	a = run(shell);
+	b = run(shell);
+	interpreter = identity_of(shell);
+	assert_int_equal(ask_as(1, ID, &script, a, &interpreter), 0);
+	loop();
+	assert_true(killed(a));
+	assert_true(alive(b));
+	assert_int_equal(answer.processes, 1);
+	end(b);
+}
+
+static void wrong_interpreter(void **state)
+{
+	struct amp_identity script = identity_of("/etc/passwd"), interpreter = identity_of(file);
+	pid_t a = run("/bin/sleep");
+
+	(void)state;
+	assert_int_equal(ask_as(1, ID, &script, a, &interpreter), 0);
+	loop();
+	assert_true(alive(a));
+	end(a);
+}
+
+static void policy_says_no(void **state)
+{
+	struct amp_identity i = identity_of(file);
+	Amp__Kill m = AMP__KILL__INIT;
+	Amp__Identity wire = AMP__IDENTITY__INIT;
+	uint8_t sha[32] = {9};
+	pid_t a = run(file);
+
+	(void)state;
+	policy.protects = false;
+	ask(1, i, a);
+	assert_true(alive(a));
+	assert_int_equal(answer.count, 1);
+	assert_string_equal(answer.refused, "policy is audit");
+	policy.protects = true;
+	m.detection_id = (char *)(uintptr_t)ID;
+	m.sha256.data = sha;
+	m.sha256.len = 32;
+	amp_identity_to_wire(&i, &wire);
+	m.file = &wire;
+	m.event_pid = a;
+	assert_int_equal(mon_kill_request(k, 2, &m, &policy), 0);
+	loop();
+	assert_true(alive(a));
+	assert_int_equal(answer.count, 2);
+	assert_string_equal(answer.refused, "not on the blocked list");
+	end(a);
+}
+
+static void the_suite_is_spared(void **state)
+{
+	pid_t a = run(file);
+
+	(void)state;
+	ours = a;
+	ask(1, identity_of(file), a);
+	assert_true(alive(a));
+	assert_int_equal(answer.processes, 0);
+	end(a);
+}
+
+static void remembered(void **state)
+{
+	struct amp_identity i = identity_of(file);
+	pid_t a = run(file), b;
+
+	(void)state;
+	ask(1, i, a);
+	assert_true(killed(a));
+	ask(2, i, a);
+	assert_int_equal(answer.id, 2);
+	assert_int_equal(answer.processes, 1);
+	assert_int_equal(answer.pids[0], a);
+	b = run(file);
+	ask(3, i, 0);
+	assert_true(killed(b));
+	assert_int_equal(answer.processes, 2);
+	assert_int_equal(ask_as(4, "11234567-89ab-4def-8123-456789abcdef", &i, 0, NULL), 0);
+	loop();
+	assert_int_equal(answer.processes, 0); /* another detection */
+}
+
+static void old_memories_go(void **state)
+{
+	struct amp_identity i = identity_of(file);
+	char id[40];
+
+	(void)state;
+	ask(1, i, run(file));
+	assert_int_equal(answer.processes, 1);
+	for (unsigned n = 0; n < 4096; n++) {
+		snprintf(id, sizeof(id), "%08x-89ab-4def-8123-456789abcdee", n);
+		assert_int_equal(ask_as(2, id, &i, 0, NULL), 0);
+		if (n % 512 == 511)
+			loop();
+	}
+	loop();
+	assert_int_equal(answer.count, 1 + 4096);
+	ask(3, i, 0);
+	assert_int_equal(answer.processes, 0);
+	waitpid(-1, NULL, 0);
+}
+
+static void renamed_or_unlinked_meanwhile(void **state)
+{
+	struct amp_identity i = identity_of(file);
+	char other[160];
+	pid_t a = run(file), b;
+
+	(void)state;
+	usleep(20000);
+	snprintf(other, sizeof(other), "%s2", file);
+	assert_int_equal(rename(file, other), 0);
+	ask(1, i, 0);
+	assert_true(killed(a));
+	b = run(other);
+	assert_int_equal(utimensat(AT_FDCWD, other, NULL, 0), 0);
+	assert_int_equal(unlink(other), 0);
+	ask(2, i, 0);
+	assert_true(killed(b));
+}
+
+/* Same number and size, but another file: born after the judged one's last change. */
+static void inode_used_again(void **state)
+{
+	struct amp_identity i = identity_of(file);
+	pid_t a = run(file);
+
+	(void)state;
+	i.ctime_ns -= 3600 * AMP_NS_PER_SEC;
+	i.mtime_ns -= 3600 * AMP_NS_PER_SEC;
+	ask(1, i, a);
+	assert_true(alive(a));
+	i = identity_of(file);
+	i.size++;
+	ask(2, i, a);
+	assert_true(alive(a));
+	i = identity_of(file);
+	i.ino++;
+	ask(3, i, a);
+	assert_true(alive(a));
+	i = identity_of(file);
+	i.dev_minor++;
+	ask(4, i, a);
+	assert_true(alive(a));
+	end(a);
+}
+
+static void through_an_overlay(void **state)
+{
+	struct amp_identity i = identity_of(file);
+	pid_t a = run(file), b = run(file);
+
+	(void)state;
+	device_is_plain = false;
+	i.dev_minor++;
+	i.ino |= 0x80ULL << 56;
+	i.mtime_ns++;
+	ask(1, i, a);
+	assert_true(alive(a));
+	i.mtime_ns--;
+	ask(2, i, a);
+	assert_true(killed(a));
+	assert_true(killed(b));
+}
+
+static void shared_pass(void **state)
+{
+	char file2[160];
+	struct amp_identity i = identity_of(file), i2;
+	pid_t a = run(file), b;
+
+	(void)state;
+	snprintf(file2, sizeof(file2), "%s2", file);
+	copy_program(file2);
+	b = run(file2);
+	i2 = identity_of(file2);
+	assert_int_equal(ask_as(1, ID, &i, 0, NULL), 0);
+	assert_int_equal(ask_as(2, "11234567-89ab-4def-8123-456789abcdef", &i2, 0, NULL), 0);
+	loop();
+	assert_true(killed(a));
+	assert_true(killed(b));
+	assert_int_equal(answer.count, 2);
+}
+
+static void forks_all_the_time(void **state)
+{
+	char script[512];
+	bool alone = false;
+	pid_t sh;
+
+	(void)state;
+	/* Children wait in open(2) of a FIFO: the program itself, using no processor. */
+	snprintf(script, sizeof(script),
+		 "cd %s; cp /bin/sh evil; mkfifo f; exec ./evil -c "
+		 "'n=0; while [ $n -lt 2000 ]; do (read x <f) & n=$((n+1)); done; wait'",
+		 dir);
+	prctl(PR_SET_CHILD_SUBREAPER, 1); /* a zombie would still be of the group */
+	sh = fork();
+	if (sh == 0) {
+		setpgid(0, 0);
+		execl("/bin/sh", "sh", "-c", script, (char *)NULL);
+		_exit(127);
+	}
+	usleep(100000);
+	ask(1, identity_of(file), 0);
+	assert_true(killed(sh));
+	assert_true(answer.processes >= 2);
+	for (int i = 0; i < 100 && !alone; i++) { /* nobody of its group is left */
+		usleep(10000);
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+		alone = kill(-sh, 0) < 0;
+	}
+	kill(-sh, SIGKILL);
+	assert_true(alone);
+}
+
+static void breaks_the_protocol(void **state)
+{
+	Amp__Kill m = AMP__KILL__INIT;
+	Amp__Identity wire = AMP__IDENTITY__INIT;
+	struct amp_identity i = identity_of(file);
+
+	(void)state;
+	amp_identity_to_wire(&i, &wire);
+	m.detection_id = (char *)(uintptr_t)ID;
+	m.sha256.data = policy.blocked;
+	m.sha256.len = 32;
+	assert_int_equal(mon_kill_request(k, 1, &m, &policy), -1); /* no file */
+	m.file = &wire;
+	m.sha256.len = 31;
+	assert_int_equal(mon_kill_request(k, 1, &m, &policy), -1);
+	m.sha256.len = 32;
+	m.event_pid = -1;
+	assert_int_equal(mon_kill_request(k, 1, &m, &policy), -1);
+	m.event_pid = 0;
+	m.detection_id = (char *)(uintptr_t) "not a uuid";
+	assert_int_equal(mon_kill_request(k, 1, &m, &policy), -1);
+	m.detection_id = (char *)(uintptr_t)(ID "0");
+	assert_int_equal(mon_kill_request(k, 1, &m, &policy), -1);
+	assert_int_equal(answer.count, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(kills_all_that_run_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(event_process_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(innocent_event_process_lives, setup, teardown),
+		cmocka_unit_test_setup_teardown(interpreter_only_for_the_event, setup, teardown),
+		cmocka_unit_test_setup_teardown(wrong_interpreter, setup, teardown),
+		cmocka_unit_test_setup_teardown(policy_says_no, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_suite_is_spared, setup, teardown),
+		cmocka_unit_test_setup_teardown(remembered, setup, teardown),
+		cmocka_unit_test_setup_teardown(old_memories_go, setup, teardown),
+		cmocka_unit_test_setup_teardown(renamed_or_unlinked_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(inode_used_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(through_an_overlay, setup, teardown),
+		cmocka_unit_test_setup_teardown(shared_pass, setup, teardown),
+		cmocka_unit_test_setup_teardown(forks_all_the_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(breaks_the_protocol, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
