@@ -19,8 +19,9 @@
 #include <unistd.h>
 
 #define WINDOW	    16
-#define WAITING_MAX 4096 /* ampcloudd away for long: the rest is in the log only */
-#define NO_TOKEN    0U	 /* of an event nobody asks after */
+#define WAITING_MAX 4096		    /* ampcloudd away for long: the rest is in the log only */
+#define ASIDE_NS    (3600 * AMP_NS_PER_SEC) /* shown for an hour */
+#define NO_TOKEN    0U			    /* of an event nobody asks after */
 
 struct mon_events {
 	struct amp_outbox *outbox;

@@ -289,7 +289,7 @@ static void a_room_finds_its_descriptors_and_nothing_else(void **state)
 	setenv("AMP_TEST_SECRET", "1", 1);
 	signal(SIGPIPE, SIG_IGN);
 	/* One that is not close-on-exec, as a library might leave behind. */
-	assert_int_equal(dup2(2, STRAY_FD), RUN_DIR_FD);
+	assert_int_equal(dup2(2, STRAY_FD), STRAY_FD);
 	run_room(true, said, sizeof(said));
 	assert_string_equal(said, "null=1;control=1;log=1;cli=1;closed=1;environment=1;signals=1;session=1;");
 	run_room(false, said, sizeof(said));
