@@ -246,6 +246,11 @@ static const struct {
 	{"log_dir = ${HOME}\n", ":1: ${: ", "environment"},
 	{"# a ' b\n// c \" d\n/* e\n * f # g */ log_dir = \"/a#b//c\" # ${h\nlog_keep = 0\n",
 	 ":5: log_keep: ", "out of"},
+	{"\n/* open\nlog_keep = 5\n", ":2: syntax: ", "no end"},
+	{"log_keep = 5\n\nlog_dir = \"/open\n", ":3: syntax: ", "no end"},
+	{"log_dir = '/open\\'\n", ":1: syntax: ", "no end"},
+	{"# a ' b\n// c \" d\n/* e\n * f # g */ log_dir = \"/a#b//c\" # ${h\nlog_keep = 0\n",
+	 ":5: log_keep: ", "out of"},
 	{"include(\"/etc/passwd\")\n", ":1: include: ", "no key"},
 };
 
