@@ -340,7 +340,10 @@ static void on_batch(void *arg)
 	scand_pump_later(s);
 }
 
-const struct source_ops intake_ops = {.event = on_event, .full = is_full, .batch = on_batch};
+void intake_ops(struct scand *s, struct source_ops *ops)
+{
+	*ops = (struct source_ops){.event = on_event, .full = is_full, .batch = on_batch, .arg = s};
+}
 
 /* -- what does not come from a source -- */
 

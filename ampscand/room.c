@@ -117,11 +117,11 @@ static int on_source(struct amp_channel *ch, struct amp_message *m, void *arg)
 
 	(void)ch;
 	if (src->kind == AMP__SOURCE__KIND__HANDLE && !s->handle_source && s->buffers) {
-		s->handle_source = source_handle_new(s->base, fd, s->buffers, &intake_ops);
+		s->handle_source = source_handle_new(s->base, fd, s->buffers, &s->source_ops);
 		s->handle_continued = src->continued;
 	} else if (src->kind == AMP__SOURCE__KIND__FD) {
 		source_free(s->fd_source);
-		s->fd_source = source_fd_new(s->base, fd, &intake_ops);
+		s->fd_source = source_fd_new(s->base, fd, &s->source_ops);
 	} else {
 		close(fd);
 		return -1;
@@ -363,6 +363,7 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 	}
 	if (amp_sha256_setup() != 0)
 		return -1;
+	intake_ops(s, &s->source_ops);
 	s->who = who_table_new(s->proc);
 	s->outbox = amp_outbox_new(&ob);
 	s->pump_event = event_new(s->base, -1, 0, on_pump, s);

@@ -108,6 +108,7 @@ struct scand {
 	struct buffers *buffers;
 	bool inherited; /* a predecessor's events are to be replayed */
 	bool started;
+	struct source_ops source_ops;
 	struct source *handle_source, *fd_source;
 	bool handle_continued;
 	struct filesystems filesystems;
@@ -140,7 +141,7 @@ struct scand {
 };
 
 /* intake.c: from events to jobs */
-extern const struct source_ops intake_ops; /* arg: struct scand */
+void intake_ops(struct scand *s, struct source_ops *ops); /* what sources call */
 void intake_running(struct scand *s, pid_t pid);
 void intake_walk_entry(struct scand *s, struct walk *w, const struct amp_fileid *file,
 		       const struct amp_fileid *dir, const char *name, size_t name_size, const char *dir_path,
