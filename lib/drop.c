@@ -244,7 +244,8 @@ static bool capabilities_are(uint64_t set)
 		if (data[i].effective != half || data[i].permitted != half || data[i].inheritable != 0)
 			return false;
 	}
-	return prctl(PR_CAPBSET_READ, 0L, 0L, 0L, 0L) == 0;
+	return prctl(PR_CAPBSET_READ, 0L, 0L, 0L, 0L) == 0 &&
+	       prctl(PR_GET_SECUREBITS, 0L, 0L, 0L, 0L) == SECURE_BITS;
 }
 
 /* Tried, not only looked at: each of these has to be refused. */
@@ -263,6 +264,7 @@ static int check_no_way_back(const struct amp_drop *d)
 	return 0;
 }
 
+/* The change of uid has done it as fs.suid_dumpable says; here it is certain. */
 static int build_undumpable(const struct amp_drop *d)
 {
 	(void)d;

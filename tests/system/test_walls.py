@@ -186,7 +186,7 @@ WALLS = (
 
 # What posture must find different in a process that never dropped.
 BARE = {
-    "uid", "gid", "capabilities effective", "capabilities permitted", "capabilities bounding",
+    "uid", "gid", "groups", "capabilities effective", "capabilities permitted", "capabilities bounding",
     "no_new_privs", "seccomp", "namespace net", "namespace ipc", "namespace uts",
     "limit open files", "limit file size", "limit processes",
 }
@@ -374,6 +374,7 @@ def print_table(h, names):
 
 def main(probe, show):
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    os.setgroups([0, 1, 4])  # a root with groups to lose
     h = Harness(probe)
     names = subprocess.run([probe, "list"], stdout=subprocess.PIPE, check=True).stdout.decode().split()
     if show:
