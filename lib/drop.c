@@ -78,8 +78,8 @@ static int warm_up(const struct amp_drop *d)
 {
 	(void)d;
 	tzset();
-	if (!mallopt(M_ARENA_MAX, 2)) /* else malloc counts CPUs, on some by opening files */
-		return fail(EINVAL);
+	/* Else malloc counts CPUs, on some by opening files. A sanitizer's has no such option. */
+	mallopt(M_ARENA_MAX, 2);
 	umask(077);
 	if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR) /* at the limit write() fails, we live */
 		return -1;
