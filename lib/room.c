@@ -351,6 +351,17 @@ static bool is_socket(int fd)
 	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
+static bool serves_clients(const struct amp_room *room)
+{
+	return room->role->cli_socket && room->ops->cli;
+}
+
+/* Before anything is opened: else one of our own could stand on the number. */
+static bool descriptors_given(const struct amp_room *room)
+{
+	return is_socket(AMP_FD_CONTROL) && (!serves_clients(room) || is_socket(AMP_FD_CLI));
+}
+
 static int setup(struct amp_room *room)
 {
 	struct amp_channel_config config = {
@@ -361,7 +372,7 @@ static int setup(struct amp_room *room)
 	};
 
 	ignore_signals();
-	if (!is_socket(AMP_FD_CONTROL)) {
+	if (!descriptors_given(room)) {
 		fprintf(stderr, "%s: is started by ampmon only\n", room->role->name);
 		return -1;
 	}
@@ -412,7 +423,7 @@ static int configure(struct amp_room *room)
 	amp_log_open(room->label, AMP_FD_LOG, (enum amp_log_level)room->conf->log_level);
 	if (room->ops->open && room->ops->open(room, room->conf) < 0)
 		return -1;
-	if (!room->role->cli_socket || !room->ops->cli)
+	if (!serves_clients(room))
 		return 0;
 	room->cli = amp_cliserver_new(room->base, AMP_FD_CLI,
 				      &(struct amp_cliserver_config){
