@@ -165,6 +165,9 @@ TABLE = {
     "work-abort": ("SIGABRT", "SIGABRT", "SIGABRT", "SIGABRT"),
 }
 
+# Sealed, a build with sanitizers lets these calls of theirs through to the walls before.
+SANITIZERS_LET = {"open-shadow", "view-leaked-directory", "process-prlimit", "process-raise-limit"}
+
 # The last words of amp_drop() when a wall cannot stand: (role, case, answer).
 WALLS = (
     ("ampscand", "none", "stands"),
@@ -206,6 +209,8 @@ def check(good, name, why=""):
 class Harness:
     def __init__(self, probe):
         self.probe = probe
+        with open(probe, "rb") as f:
+            self.sanitized = b"__asan_init" in f.read()
         self.dir = tempfile.mkdtemp(prefix="walls.", dir="/tmp")
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=0777", "walls", self.dir], check=True)
         os.chmod(self.dir, 0o777)
@@ -293,6 +298,8 @@ def test_attempts(h, names):
                 found = h.attempt(mode, role, name)
                 good = found in meant(cell, h.landlock_abi)
                 good = good or (mode == "unsealed" and found == not_here)
+                if h.sanitized and name in SANITIZERS_LET:
+                    good = good or found in meant(unsealed, h.landlock_abi)
                 check(good, f"{role} {mode} {name}", f"{found}, not {cell}")
 
 
