@@ -126,6 +126,8 @@ static void finish(struct act *a)
 		s->acts = a->next;
 	if (a->next)
 		a->next->prev = a->prev;
+	else
+		s->acts_last = a->prev;
 	if (a->timer)
 		event_free(a->timer);
 	occurrence_conclude(s, a->event);
@@ -143,10 +145,13 @@ static struct act *act_new(struct scand *s, struct occurrence *o, const struct a
 	a->serial = ++s->serial;
 	a->event = o;
 	fileid_copy(&a->file, file);
-	a->next = s->acts;
-	if (s->acts)
-		s->acts->prev = a;
-	s->acts = a;
+	/* Acknowledgements come in order: the oldest is found first. */
+	a->prev = s->acts_last;
+	if (s->acts_last)
+		s->acts_last->next = a;
+	else
+		s->acts = a;
+	s->acts_last = a;
 	return a;
 }
 

@@ -47,7 +47,7 @@ static void arm_house_keeping(struct scand *s)
 {
 	struct timeval tv = {.tv_usec = HOUSE_KEEPING_MS * 1000};
 
-	if (s->occurrences && !evtimer_pending(s->house_timer, NULL))
+	if ((s->occurrences || s->walks) && !evtimer_pending(s->house_timer, NULL))
 		evtimer_add(s->house_timer, &tv);
 }
 
@@ -86,13 +86,29 @@ static void on_house_keeping(evutil_socket_t fd, short what, void *arg)
 	scand_pump_later(s);
 }
 
+/* Realtime of the oldest event not concluded; 0: none. */
+static int64_t oldest_in_hand(const struct scand *s)
+{
+	int64_t oldest = s->buffers ? buffers_oldest(s->buffers) : 0;
+
+	/* Events by descriptor are in no buffer. */
+	for (struct cache_node *n = s->fd_source ? s->jobs.newest : NULL; n; n = n->older) {
+		const struct occurrence *o = ((const struct job *)n)->first;
+
+		for (; o; o = o->next)
+			if (o->fd >= 0 && (oldest == 0 || o->time_ns < oldest))
+				oldest = o->time_ns;
+	}
+	return oldest;
+}
+
 /* Every 10 s: up to which moment everything is judged. */
 static void on_report(evutil_socket_t fd, short what, void *arg)
 {
 	struct scand *s = arg;
 	Amp__Concluded c = AMP__CONCLUDED__INIT;
 	Amp__ScanState st = AMP__SCAN_STATE__INIT;
-	int64_t oldest = s->buffers ? buffers_oldest(s->buffers) : 0;
+	int64_t oldest = oldest_in_hand(s);
 
 	(void)fd;
 	(void)what;

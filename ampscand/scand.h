@@ -134,7 +134,7 @@ struct scand {
 
 	struct amp_channel *cloud;
 	struct amp_outbox *outbox;
-	struct act *acts;
+	struct act *acts, *acts_last;
 	struct trail *trails;
 	struct own_directory *own;
 	int64_t drained_ns; /* realtime: the kernel's queue was last seen empty */

@@ -1,0 +1,216 @@
+"""What runs a convicted file is killed, all of it and nothing else (issue point 3)."""
+
+import os
+import signal
+import subprocess
+import time
+
+import harness
+from harness import alive, check, wait_for, write
+
+# argv[1]: "fork", "daemon" (double fork), "exec PROGRAM" or "plain"; sleeps for ever.
+PROGRAM = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/wait.h>
+#include <signal.h>
+static void note(const char *file, const char *tag)
+{
+	FILE *f = fopen(file, "a");
+	fprintf(f, "%s %d\n", tag, (int)getpid());
+	fclose(f);
+}
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "plain", *file = argc > 2 ? argv[2] : "/dev/null";
+	signal(SIGCHLD, SIG_IGN);
+	note(file, "main");
+	if (strcmp(mode, "fork") == 0)
+		for (int i = 0; i < 5; i++)
+			if (fork() == 0) { note(file, "child"); for (;;) pause(); }
+	if (strcmp(mode, "daemon") == 0) {
+		if (fork() == 0) {
+			setsid();
+			if (fork() == 0) { note(file, "daemon"); for (;;) pause(); }
+			_exit(0);
+		}
+	}
+	if (strcmp(mode, "exec") == 0 && fork() == 0) {
+		note(file, "other");
+		execl("/bin/sleep", "sleep", "301", (char *)0);
+	}
+	for (;;) pause();
+}
+"""
+
+
+def setup(base):
+    global suite, w, program, innocent, notes
+    w = harness.mount_tmpfs(base + "/w", "mode=1777,exec")
+    e = harness.mount_ext4(base + "/e", base + "/e.img", 128)
+    os.makedirs(e + "/layers")
+    global merged, layers, ext4
+    ext4 = e
+    layers = e + "/layers"
+    merged = harness.mount_overlay(base + "/merged", layers)
+    notes = base + "/notes"
+    harness.compile_c(PROGRAM, base + "/program", "-static")
+    program = open(base + "/program", "rb").read()
+    suite = harness.Suite(base, [w, e])
+    for tag in ("one", "fork", "daemon", "exec", "later", "overlay", "beside", "many"):
+        suite.block(listed(tag), "Test.Kill." + tag)
+    for tag in ("sh", "env", "gone"):
+        suite.block(script(tag), "Test.Script." + tag)
+    suite.block(BROKEN, "Test.Broken")
+    suite.start()
+
+
+def teardown():
+    suite.cleanup()
+
+
+def listed(tag):
+    return program + b"\0" + tag.encode()
+
+
+BROKEN = b"\x00\x01 no program at all, but listed\n"
+
+
+def script(tag):
+    line = {"sh": b"#!/bin/sh", "env": b"#!/usr/bin/env python3", "gone": b"#!/no/such/interpreter"}[tag]
+    body = {"sh": b"while :; do sleep 1; done", "env": b"import time\nwhile True: time.sleep(1)", "gone": b"true"}[tag]
+    return line + b"\n" + body + b"\n"
+
+
+def launch(path, mode="plain"):
+    if os.path.exists(notes):
+        os.unlink(notes)
+    return subprocess.Popen([path, mode, notes])
+
+
+def noted(tag):
+    try:
+        return [int(l.split()[1]) for l in open(notes) if l.split()[0] == tag]
+    except OSError:
+        return []
+
+
+def killed(p):
+    """The program may run for a moment (Passive), then it is killed."""
+    wait_for("the kill", lambda: p.poll() is not None, 30, 0.002)
+    check(p.returncode == -signal.SIGKILL, "ended with %r" % p.returncode)
+
+
+def kill_rows(path):
+    return [r for r in suite.history("process_killed") if r["path"] == path]
+
+
+def case_a_program_is_killed_and_recorded():
+    path = write(w + "/one", listed("one"), 0o755)
+    p = launch(path)
+    killed(p)
+    rows = wait_for("the record", lambda: kill_rows(path))
+    check(len(rows) == 1 and rows[0]["process"]["pid"] == p.pid, "rows: %r" % rows)
+    found = wait_for("its detection", lambda: [r for r in suite.detections(path) if r["cause"] == "exec"])
+    check(rows[0]["detection_id"] in [r["detection_id"] for r in suite.detections(path)], "not joined: %r" % rows)
+    check(found[0]["process"]["pid"] == p.pid, "process: %r" % found)
+
+
+def case_every_process_of_the_file_dies():
+    for tag, child in (("fork", "child"), ("daemon", "daemon")):
+        path = write("%s/%s" % (w, tag), listed(tag), 0o755)
+        p = launch(path, tag)
+        killed(p)
+        wait_for("the %s" % child, lambda: not [x for x in noted(child) if alive(x)], 30)
+        check(not [x for x in noted("main") if alive(x)], "main lives")
+
+
+def case_a_child_that_executed_something_else_lives():
+    path = write(w + "/exec", listed("exec"), 0o755)
+    p = launch(path, "exec")
+    killed(p)
+    time.sleep(1)
+    other = noted("other")
+    for pid in other:
+        if alive(pid) and os.readlink("/proc/%d/exe" % pid).endswith("sleep"):
+            os.kill(pid, signal.SIGKILL)
+        else:
+            # It was killed only if it had not yet executed the other program.
+            check("sleep" not in str([r["process"] for r in kill_rows(path)]), "killed after its exec")
+
+
+def case_innocents_live():
+    clean = write(w + "/clean", program + b"\0clean", 0o755)
+    beside = subprocess.Popen([clean, "plain", "/dev/null"])
+    copy = write(w + "/beside", listed("beside"), 0o755)
+    p = launch(copy)
+    killed(p)
+    time.sleep(1)
+    check(beside.poll() is None, "an innocent program was killed")
+    beside.kill()
+    beside.wait()
+
+
+def case_started_before_the_verdict():
+    """It runs already when its hash gets on the list."""
+    path = write(w + "/late", program + b"\0listed later", 0o755)
+    first = subprocess.Popen([path, "plain", "/dev/null"])
+    second = subprocess.Popen([path, "plain", "/dev/null"])
+    suite.wait_idle()
+    check(first.poll() is None and second.poll() is None, "killed without a reason")
+    suite.block(program + b"\0listed later", "Test.Later")
+    suite.reload()
+    killed(first)
+    killed(second)
+
+
+def case_from_an_overlay():
+    path = write(merged + "/overlay", listed("overlay"), 0o755)
+    p = launch(path, "fork")
+    killed(p)
+    wait_for("its children", lambda: not [x for x in noted("child") if alive(x)], 30)
+    rows = wait_for("the record", lambda: kill_rows(layers + "/upper/overlay"))
+    check(p.pid in [r["process"]["pid"] for r in rows], "rows: %r" % rows)
+
+
+def case_a_caller_whose_exec_failed_lives():
+    for name, content in (("broken", BROKEN), ("gone", script("gone"))):
+        path = write("%s/%s" % (w, name), content, 0o755)
+        code = "import os,sys,time\ntry:\n os.execv(sys.argv[1],[sys.argv[1]])\nexcept OSError: pass\ntime.sleep(300)"
+        p = subprocess.Popen(["/usr/bin/python3", "-c", code, path])
+        wait_for("the exec's detection", lambda: [r for r in suite.detections(path) if r["cause"] == "exec"], 30)
+        time.sleep(2)
+        check(p.poll() is None, "the caller of %s was killed" % name)
+        p.kill()
+        p.wait()
+
+
+def case_scripts():
+    for name in ("sh", "env"):
+        path = write("%s/script-%s" % (w, name), script(name), 0o755)
+        shell = subprocess.Popen(["/bin/sh", "-c", "while :; do sleep 1; done"])
+        p = subprocess.Popen([path])
+        killed(p)
+        time.sleep(0.5)
+        check(shell.poll() is None, "another shell was killed")
+        shell.kill()
+        shell.wait()
+        rows = wait_for("the record", lambda: kill_rows(path))
+        check([r["process"]["pid"] for r in rows] == [p.pid], "rows: %r" % rows)
+
+
+def case_many_at_once():
+    path = write(w + "/many", listed("many"), 0o755)
+    ps = []
+    for _ in range(40):
+        try:
+            ps.append(subprocess.Popen([path, "plain", "/dev/null"]))
+        except OSError:
+            pass
+    for p in ps:
+        killed(p)
+
+
+harness.main(globals())

@@ -1,0 +1,141 @@
+"""Lists and exclusions: each kind, hits, bad entries, abuse (issue point 4)."""
+
+import os
+import subprocess
+
+import harness
+from harness import check, wait_for, write
+
+BAD = b"a listed file of the rules test\n"
+ALLOWED = b"listed, but allowed as well\n"
+COPIER = None
+
+
+def setup(base):
+    global suite, w, trusted, base_dir
+    base_dir = base
+    w = harness.mount_tmpfs(base + "/w")
+    os.chmod(base, 0o755)
+    trusted = base + "/trusted"
+    os.makedirs(trusted)
+    harness.run("cp", "/bin/cp", trusted + "/cp")
+    os.makedirs(w + "/excluded/deep")
+    os.makedirs(w + "/wild/a/cache")
+    os.chmod(w + "/wild/a/cache", 0o777)
+    write(base + "/bad", BAD)
+    os.chmod(base + "/bad", 0o644)
+    suite = harness.Suite(base, [w])
+    suite.lists["blocked.list"] = [
+        "%s Test.Bad" % harness.sha256(BAD),
+        "this line is no hash",
+        "%s Test.Allowed" % harness.sha256(ALLOWED),
+        "0123 short",
+    ]
+    suite.lists["allowed.list"] = [harness.sha256(ALLOWED)]
+    suite.lists["exclusions.list"] = [
+        "path %s/excluded" % w,
+        "wildcard %s/wild/*/cache/*.tmp" % w,
+        "nonsense /somewhere",
+        "extension skipme",
+        "process %s/cp" % trusted,
+        "path relative/path",
+    ]
+    suite.configure()
+    suite.start()
+
+
+def teardown():
+    suite.cleanup()
+
+
+def exclusion(kind):
+    code, rows = suite.cli("exclusions")
+    check(code == 0, "exclusions: exit %d" % code)
+    return [r for r in rows if r["kind"] == kind]
+
+
+def not_detected(path):
+    suite.wait_idle()
+    check(not suite.detections(path), "%s was detected" % path)
+
+
+def hit(kind):
+    check(sum(r["hits"] for r in exclusion(kind)) > 0, "no hit of %s" % kind)
+
+
+def case_path():
+    not_detected(write(w + "/excluded/deep/file", BAD))
+    hit("path")
+    suite.wait_detected(write(w + "/excluded-not", BAD))
+
+
+def case_wildcard():
+    not_detected(write(w + "/wild/a/cache/x.tmp", BAD))
+    hit("wildcard")
+    os.makedirs(w + "/wild/a/cache/deeper")
+    suite.wait_detected(write(w + "/wild/a/cache/deeper/x.tmp", BAD))
+
+
+def case_extension():
+    not_detected(write(w + "/file.skipme", BAD))
+    hit("extension")
+    suite.wait_detected(write(w + "/skipme", BAD))
+
+
+def case_process():
+    subprocess.run([trusted + "/cp", base_dir + "/bad", w + "/by-process"], check=True)
+    not_detected(w + "/by-process")
+    hit("process")
+    subprocess.run(["cp", base_dir + "/bad", w + "/by-other"], check=True)
+    suite.wait_detected(w + "/by-other")
+
+
+def case_process_exclusion_cannot_be_borrowed():
+    """A user binds a program of his own over the excluded one, in his namespaces: its link says
+    the excluded path, its inode does not."""
+    os.makedirs(w + "/user")
+    os.chmod(w + "/user", 0o777)
+    own = w + "/user/own-cp"
+    harness.run("cp", "/bin/cp", own)
+    os.chmod(own, 0o755)
+    script = "mount --bind %s %s/cp && %s/cp %s/bad %s/user/borrowed" % (own, trusted, trusted, base_dir, w)
+    r = subprocess.run(["unshare", "-Urm", "sh", "-c", script], user=harness.USERS["amp-tester"],
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    check(r.returncode == 0, r.stdout.decode())
+    rows = suite.wait_detected(w + "/user/borrowed")
+    check(len(rows) == 1, "rows: %r" % rows)
+
+
+def case_process_exclusion_of_a_program_others_can_change():
+    """The program becomes writable for others: it excludes nothing any more, and says so."""
+    os.chmod(trusted + "/cp", 0o777)
+    subprocess.run(["sleep", "1.5"])
+    subprocess.run([trusted + "/cp", base_dir + "/bad", w + "/by-unsafe"], check=True)
+    suite.wait_detected(w + "/by-unsafe")
+    check(exclusion("process")[0]["warning"], "no warning")
+    os.chmod(trusted + "/cp", 0o755)
+
+
+def case_allowed_wins():
+    not_detected(write(w + "/allowed", ALLOWED))
+
+
+def case_bad_entries_are_named_and_the_others_hold():
+    code, doc = suite.cli("policy")
+    text = str(doc)
+    for line in ("blocked.list:2", "blocked.list:4", "exclusions.list:3", "exclusions.list:6"):
+        check(line in text, "%s is not reported: %s" % (line, text))
+    faults = suite.status()["faults"]
+    check([f for f in faults if f["number"] == 8 or f["number"] == 9], "no fault: %r" % faults)
+    suite.wait_detected(write(w + "/still", BAD))
+
+
+def case_a_changed_list_is_in_force_after_reload():
+    data = b"not listed at first\n"
+    not_detected(write(w + "/first", data))
+    suite.block(data, "Test.Reload")
+    suite.reload()
+    wait_for("the list", lambda: suite.detections(write(w + "/second", data)), 60, 1)
+
+
+harness.main(globals())
