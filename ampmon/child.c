@@ -246,7 +246,7 @@ static void fault_wall(struct mon *m, const struct mon_slot *s, const siginfo_t 
 	if (si->si_code != CLD_EXITED || si->si_status != EXIT_WALL ||
 	    mon_fault_stands(m->faults, AMP_FAULT_WALL, s->label))
 		return;
-	snprintf(detail, sizeof(detail), "%s: %s.log names the wall", s->label, s->role->name);
+	snprintf(detail, sizeof(detail), "%s.log names the wall", s->role->name);
 	mon_fault_raise(m->faults, AMP_FAULT_WALL, s->label, detail);
 }
 
@@ -258,7 +258,7 @@ static void slot_restart_later(struct mon *m, struct mon_slot *s, int64_t lived,
 
 	s->restarts++;
 	if (wait > 0) {
-		snprintf(detail, sizeof(detail), "%s: started again in %lld s", s->label,
+		snprintf(detail, sizeof(detail), "started again in %lld s",
 			 (long long)(wait / AMP_NS_PER_SEC));
 		mon_fault_raise(m->faults, AMP_FAULT_ROOM_THROTTLED, s->label, detail);
 	}
@@ -363,7 +363,7 @@ void mon_proc_hostile(struct mon_proc *p, const char *by, const char *why)
 
 	if (!p->slot)
 		return;
-	snprintf(detail, sizeof(detail), "%s%s%s: %s", p->slot->label, *by ? ", says " : "", by, why);
+	snprintf(detail, sizeof(detail), "%s%s%s", by, *by ? " says: " : "", why);
 	mon_fault_raise(p->m->faults, AMP_FAULT_PEER_HOSTILE, p->slot->label, detail);
 	mon_proc_kill(p, detail);
 }
@@ -571,7 +571,7 @@ static void silent(struct mon *m, struct mon_proc *p, const char *what)
 {
 	char detail[128];
 
-	snprintf(detail, sizeof(detail), "%s (pid %d): %s", p->slot->label, (int)p->pid, what);
+	snprintf(detail, sizeof(detail), "pid %d: %s", (int)p->pid, what);
 	mon_fault_raise(m->faults, AMP_FAULT_ROOM_SILENT, p->slot->label, detail);
 	mon_proc_kill(p, what);
 }
@@ -579,14 +579,12 @@ static void silent(struct mon *m, struct mon_proc *p, const char *what)
 static void check_disk(struct mon *m, struct mon_proc *p, int64_t timeout)
 {
 	const char *label = p->slot->label;
-	char detail[96];
 
 	if (p->heart.stalled_ns == 0)
 		mon_fault_clear(m->faults, AMP_FAULT_DISK_STALLED, label);
 	if (p->heart.stalled_ns < timeout || mon_fault_stands(m->faults, AMP_FAULT_DISK_STALLED, label))
 		return;
-	snprintf(detail, sizeof(detail), "%s waits for a disk", label);
-	mon_fault_raise(m->faults, AMP_FAULT_DISK_STALLED, label, detail);
+	mon_fault_raise(m->faults, AMP_FAULT_DISK_STALLED, label, "its I/O thread waits for a disk");
 }
 
 /* What stood because of its predecessors goes when it has run well for a while. */

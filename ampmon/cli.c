@@ -236,26 +236,36 @@ static int on_status(struct amp_channel *client, struct amp_message *msg, void *
 
 /* --- posture -------------------------------------------------------------------- */
 
-static size_t names_count(char **names)
-{
-	size_t n = 0;
-
-	while (names && names[n])
-		n++;
-	return n;
-}
-
 static int landlock_abi(const struct mon_proc *p)
 {
 	int abi;
 
 	for (size_t i = 0; p && p->in_use && p->in_use[i]; i++)
-		if (sscanf(p->in_use[i], "Landlock ABI %d", &abi) == 1)
+		if (sscanf(p->in_use[i], "landlock %d", &abi) == 1)
 			return abi;
 	return 0;
 }
 
-/* One process: its walls, and what its READY said of the kernel's features. */
+/* What READY named, behind what posture.c found; Landlock is among that already. */
+static void append_names(char ***list, size_t *n, char **names)
+{
+	for (size_t i = 0; names && names[i]; i++) {
+		char **bigger;
+
+		if (strncmp(names[i], "landlock", strlen("landlock")) == 0)
+			continue;
+		bigger = realloc(*list, (*n + 1) * sizeof(*bigger));
+		if (!bigger)
+			return;
+		*list = bigger;
+		bigger[*n] = strdup(names[i]);
+		if (!bigger[*n])
+			return;
+		(*n)++;
+	}
+}
+
+/* One process: its walls, and the kernel's features it uses or does without. */
 static void send_posture(struct amp_channel *client, uint64_t id, const struct mon_posture_subject *s,
 			 const struct mon_proc *p)
 {
@@ -264,19 +274,13 @@ static void send_posture(struct amp_channel *client, uint64_t id, const struct m
 
 	if (mon_posture_process(s, &process) != 0)
 		return; /* it died just now */
-	if (p && process.n_in_use == 0 && process.n_missing == 0) {
-		process.in_use = p->in_use;
-		process.n_in_use = names_count(p->in_use);
-		process.missing = p->missing;
-		process.n_missing = names_count(p->missing);
+	if (p) {
+		append_names(&process.in_use, &process.n_in_use, p->in_use);
+		append_names(&process.missing, &process.n_missing, p->missing);
 	}
 	reply.process = &process;
 	reply.more = true;
 	answer(client, AMP_MSG_CLI_POSTURE_REPLY, id, &reply.base);
-	if (p && process.in_use == p->in_use) {
-		process.in_use = process.missing = NULL;
-		process.n_in_use = process.n_missing = 0;
-	}
 	mon_posture_clear(&process);
 }
 

@@ -27,7 +27,10 @@ ampmon_libampmon_a_SOURCES = \
 	ampmon/start.c \
 	ampmon/state.c \
 	ampmon/throttle.c ampmon/throttle.h \
-	ampmon/watch.c ampmon/watch.h
+	ampmon/watch.c ampmon/watch.h \
+	ampmon/watchfs.c ampmon/watchfs.h \
+	ampmon/watchgroup.c \
+	ampmon/watchpass.c
 if HAVE_SYSTEMD
 ampmon_libampmon_a_SOURCES += ampmon/notify.c
 else
