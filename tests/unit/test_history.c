@@ -64,7 +64,7 @@ static int on_error(struct amp_channel *ch, struct amp_message *m, void *arg)
 	(void)ch;
 	b->errors++;
 	b->id = m->id;
-	b->code = e->code;
+	b->code = (int)e->code;
 	snprintf(b->text, sizeof(b->text), "%s", e->text);
 	return 0;
 }
