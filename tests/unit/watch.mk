@@ -2,11 +2,14 @@
 UNIT_TESTS += tests/unit/test_mountinfo tests/unit/test_watch tests/unit/test_kill \
 	tests/unit/test_repair tests/unit/test_state
 
+WATCH_SOURCES = ampmon/watch.c ampmon/watchfs.c ampmon/watchgroup.c ampmon/watchpass.c \
+	ampmon/watchfs.h ampmon/marks.c ampmon/mountinfo.c
+
 tests_unit_test_mountinfo_SOURCES = tests/unit/test_mountinfo.c ampmon/mountinfo.c
 tests_unit_test_mountinfo_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_mountinfo_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_watch_SOURCES = tests/unit/test_watch.c ampmon/watch.c ampmon/marks.c ampmon/mountinfo.c
+tests_unit_test_watch_SOURCES = tests/unit/test_watch.c $(WATCH_SOURCES)
 tests_unit_test_watch_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_watch_LDADD = $(UNIT_LIBS)
 

@@ -1,0 +1,121 @@
+/*
+ * ampmon/watchgroup.c - the two fanotify groups.
+ *
+ * By handle: events name a file by its directory's and its own handle; the
+ * kernel opens nothing. By descriptor: for what has no handles. Owns: making
+ * them with the best flags the kernel has. Must not own: marks, reading.
+ */
+#include "watchfs.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef FAN_REPORT_FD_ERROR
+#define FAN_REPORT_FD_ERROR 0x00002000 /* Linux 6.13 */
+#endif
+
+/* Best first; the last ones are what older kernels take. */
+static const unsigned handle_variants[] = {FAN_REPORT_PIDFD, 0};
+static const struct {
+	unsigned flags, event_flags;
+} fd_variants[] = {
+	{FAN_REPORT_PIDFD | FAN_REPORT_FD_ERROR, O_NOATIME},
+	{FAN_REPORT_PIDFD, O_NOATIME},
+	{FAN_REPORT_PIDFD, 0},
+	{0, 0},
+};
+
+static unsigned common_flags(const struct mon_watch *w)
+{
+	return FAN_CLASS_NOTIF | FAN_UNLIMITED_MARKS | FAN_CLOEXEC | FAN_NONBLOCK |
+	       (w->limited ? 0 : FAN_UNLIMITED_QUEUE);
+}
+
+static int make_handle_group(const struct mon_watch *w)
+{
+	int fd = -1;
+
+	for (size_t i = 0; i < sizeof(handle_variants) / sizeof(handle_variants[0]); i++) {
+		fd = fanotify_init(common_flags(w) | FAN_REPORT_DFID_NAME_TARGET | handle_variants[i],
+				   O_RDONLY | O_LARGEFILE | O_CLOEXEC);
+		if (fd >= 0 || errno != EINVAL)
+			break;
+	}
+	return fd;
+}
+
+/* O_NONBLOCK: the kernel opens each event's file while it is read (a lease would stop it). */
+static int make_fd_group(const struct mon_watch *w)
+{
+	int fd = -1;
+
+	for (size_t i = 0; i < sizeof(fd_variants) / sizeof(fd_variants[0]); i++) {
+		fd = fanotify_init(common_flags(w) | fd_variants[i].flags,
+				   (unsigned)(O_RDONLY | O_NONBLOCK | O_LARGEFILE | O_CLOEXEC) |
+					   fd_variants[i].event_flags);
+		if (fd >= 0 || errno != EINVAL)
+			break;
+	}
+	if (fd < 0)
+		amp_error("cannot make the fanotify group of descriptors: %s", strerror(errno));
+	return fd;
+}
+
+void watch_group_tell(const struct mon_watch *w)
+{
+	if (w->group[GROUP_FD] >= 0 && w->ops.fd_group)
+		w->ops.fd_group(w->ops.arg);
+}
+
+int watch_group(struct mon_watch *w, bool by_fd)
+{
+	if (by_fd && w->group[GROUP_FD] < 0) {
+		w->group[GROUP_FD] = make_fd_group(w);
+		watch_group_tell(w);
+	}
+	return w->group[by_fd ? GROUP_FD : GROUP_HANDLE];
+}
+
+/* Every mark of a group goes. The path is needed for the call only. */
+void watch_group_flush(int group)
+{
+	if (group >= 0 && fanotify_mark(group, FAN_MARK_FLUSH | FAN_MARK_FILESYSTEM, 0, AT_FDCWD, "/") < 0)
+		amp_warn("cannot remove the marks of a fanotify group: %s", strerror(errno));
+}
+
+/* The callee of fd_group() has no mon_watch in hand yet: not told here. */
+int watch_groups_make(struct mon_watch *w, char *err, size_t size)
+{
+	w->group[GROUP_HANDLE] = make_handle_group(w);
+	if (w->force_fd) {
+		w->group[GROUP_FD] = make_fd_group(w);
+		if (w->group[GROUP_FD] >= 0)
+			return 0;
+	}
+	if (w->group[GROUP_HANDLE] >= 0 && !w->force_fd)
+		return 0;
+	snprintf(err, size,
+		 "fanotify_init: %s; Linux 5.17 or later with CONFIG_FANOTIFY and CAP_SYS_ADMIN is needed",
+		 strerror(errno));
+	return -1;
+}
+
+int watch_group_renew(struct mon_watch *w)
+{
+	int fd;
+
+	if (w->group[GROUP_FD] < 0)
+		return 0;
+	fd = make_fd_group(w);
+	if (fd < 0)
+		return -1;
+	close(w->group[GROUP_FD]);
+	w->group[GROUP_FD] = fd;
+	watch_group_tell(w);
+	return 0;
+}
