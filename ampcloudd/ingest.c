@@ -68,7 +68,6 @@ struct ingest {
 	struct tend tend;
 	bool committing, tending, failing, paused;
 	_Atomic bool stopping; /* the thread looks at it too */
-	struct health last;
 	char detail_full[640], detail_broken[640]; /* as told to ampmon; empty: not raised */
 };
 
@@ -270,7 +269,6 @@ static void set_retry(struct ingest *in, const struct health *h)
 static void note_health(struct ingest *in, const struct health *h)
 {
 	in->failing = h->error != AMP_DB_OK;
-	in->last = *h;
 	say_full(in, h);
 	say_broken(in, h);
 	set_retry(in, h);
@@ -439,11 +437,6 @@ int ingest_event(struct ingest *in, uint64_t origin, uint64_t id, const Amp__Eve
 bool ingest_paused(const struct ingest *in)
 {
 	return in->paused;
-}
-
-const char *ingest_trouble(const struct ingest *in)
-{
-	return in->failing ? in->last.why : "";
 }
 
 void ingest_start(struct ingest *in)

@@ -49,7 +49,5 @@ bool ingest_paused(const struct ingest *in);
 void ingest_stop(struct ingest *in);
 /* Looks whether a standing fault can be cleared; called when somebody asks how things are. */
 void ingest_look(struct ingest *in);
-/* Why the database cannot be used; empty: it can. */
-const char *ingest_trouble(const struct ingest *in);
 
 #endif
