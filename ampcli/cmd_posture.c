@@ -71,7 +71,7 @@ static void print_json(struct cli *cli, const struct client *c)
 static void text_names(FILE *f, const char *label, char **names, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		fprintf(f, "%s%s", i ? ", " : label, i ? "" : ": ");
+		fprintf(f, "%s%s", i ? "; " : label, i ? "" : ": ");
 		out_text(f, names[i]);
 	}
 	if (n > 0)
@@ -83,14 +83,14 @@ static void text_process(FILE *f, const Amp__CliPostureProcess *p)
 	out_text(f, p->name);
 	fprintf(f, " (pid %d, PSS %llu KiB, RSS %llu KiB)\n", p->pid, (unsigned long long)p->pss_kib,
 		(unsigned long long)p->rss_kib);
-	fprintf(f, "    %-20s %-36s %s\n", "wall", "expected", "actual");
+	fprintf(f, "    %-24s %-28s %s\n", "wall", "expected", "actual");
 	for (size_t i = 0; i < p->n_items; i++) {
 		const Amp__CliPostureItem *item = p->items[i];
 
 		fputs(item->equal ? "    " : "  ! ", f);
-		out_padded(f, item->what, 20);
+		out_padded(f, item->what, 24);
 		fputc(' ', f);
-		out_padded(f, item->expected, 36);
+		out_padded(f, item->expected, 28);
 		fputc(' ', f);
 		out_text(f, item->actual);
 		fputc('\n', f);

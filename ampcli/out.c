@@ -34,10 +34,13 @@ void out_bytes(FILE *f, const ProtobufCBinaryData *bytes)
 
 void out_padded(FILE *f, const char *text, int width)
 {
-	char buf[128];
+	char buf[512];
+	size_t taken, n = strlen(text);
 
-	amp_text_escape(text, strlen(text), buf, sizeof(buf));
+	amp_text_escape_some(text, n, buf, sizeof(buf), &taken);
 	fprintf(f, "%-*s", width, buf);
+	/* Longer than any column: whole all the same. */
+	escaped(f, text + taken, n - taken);
 }
 
 void out_time(FILE *f, int64_t realtime_ns)

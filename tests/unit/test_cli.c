@@ -785,13 +785,14 @@ static bool posture(struct service *s, int fd, const struct amp_wire_header *h, 
 	Amp__CliPostureItem item = AMP__CLI_POSTURE_ITEM__INIT, *items[] = {&item};
 	Amp__CliPostureProcess p = AMP__CLI_POSTURE_PROCESS__INIT;
 	Amp__CliPostureReply r = AMP__CLI_POSTURE_REPLY__INIT;
-	char *names[] = {T("Landlock ABI 7")};
+	char *names[] = {T("Landlock ABI 7")}, lengthy[1500] = "";
 
 	(void)s;
 	(void)body;
 	(void)length;
 	item.what = T("seccomp");
-	item.expected = T("filter");
+	memset(lengthy, 'e', sizeof(lengthy) - 1);
+	item.expected = lengthy;
 	item.actual = T("none");
 	p.name = T("ampread");
 	p.pid = 9;
@@ -844,6 +845,8 @@ static void test_posture(void **state)
 	json_object_put(o);
 	assert_int_equal(RUN("posture"), 0);
 	assert_non_null(strstr(out, "! seccomp"));
+	/* However long, nothing is cut. */
+	assert_int_equal(strspn(strstr(out, "eeee"), "e"), 1499);
 	stop(&mon);
 	start(&mon, posture_forever);
 	assert_int_equal(RUN("posture"), 2);
