@@ -25,6 +25,32 @@ struct buffers {
 
 #define FILLING UINT32_MAX
 
+/* An event begins with its length, of which any byte may be zero, but not all. */
+static bool is_blank(const struct amp_buffer *buf)
+{
+	uint32_t event_len;
+
+	memcpy(&event_len, buf->data, sizeof(event_len));
+	return buf->used == 0 && event_len == 0;
+}
+
+/* A predecessor's time: "long ago" only makes a later repair look further back. */
+static void check_time(int64_t *ns, int64_t now)
+{
+	if (*ns <= 0 || *ns > now)
+		*ns = *ns <= 0 ? 1 : now;
+}
+
+static void check_times(struct buffers *b)
+{
+	int64_t now = amp_clock_realtime();
+
+	for (unsigned i = 0; i < b->parked_count; i++)
+		check_time(&b->parked[i].read_ns, now);
+	for (unsigned i = 0; i < b->count; i++)
+		check_time(&b->buffer[i].read_ns, now);
+}
+
 struct buffers *buffers_map(int fd, unsigned count, unsigned parked, bool *inherited)
 {
 	size_t size = amp_buffers_size(count, parked);
@@ -71,7 +97,9 @@ struct buffers *buffers_map(int fd, unsigned count, unsigned parked, bool *inher
 			b->free_parked[b->free_parked_count++] = i;
 	/* What a predecessor left is looked at before a buffer may be used again. */
 	for (unsigned i = 0; i < count; i++)
-		b->open[i] = b->buffer[i].used || b->buffer[i].data[0] ? FILLING : 0;
+		b->open[i] = is_blank(&b->buffer[i]) ? 0 : FILLING;
+	if (*inherited)
+		check_times(b);
 	return b;
 }
 
@@ -119,7 +147,7 @@ ssize_t buffers_read(struct buffers *b, int group, unsigned *index, const uint8_
 		return -1;
 	}
 	buf = &b->buffer[i];
-	if (buf->used || buf->data[0])
+	if (!is_blank(buf))
 		wipe(buf);
 	buf->read_ns = amp_clock_realtime();
 	n = read(group, buf->data, AMP_BUFFER_SIZE);

@@ -103,6 +103,15 @@ static bool only_root_can_change(const char *path, struct stat *leaf)
 	return true;
 }
 
+/* What is not there yet is as safe as the directory that it would be made in. */
+static bool others_can_change(const char *path)
+{
+	struct stat leaf;
+
+	errno = 0;
+	return !only_root_can_change(path, &leaf) && errno != ENOENT;
+}
+
 /* Length of a wildcard's part before its first special character, at a slash. */
 static void fixed_prefix(const char *pattern, char *out, size_t size)
 {
@@ -119,7 +128,6 @@ static void fixed_prefix(const char *pattern, char *out, size_t size)
 static void warn_if_unsafe(struct rule *rule)
 {
 	char path[4096];
-	struct stat st;
 
 	if (rule->kind == AMP__POLICY_ENTRY__KIND__EXCLUDE_EXTENSION) {
 		rule->warning = "any user can give a file this extension";
@@ -131,7 +139,7 @@ static void warn_if_unsafe(struct rule *rule)
 		snprintf(path, sizeof(path), "%s", rule->text);
 	else
 		return;
-	if (fstatat(AT_FDCWD, path, &st, AT_NO_AUTOMOUNT) == 0 && !only_root_can_change(path, &st))
+	if (others_can_change(path))
 		rule->warning = "others than root can write there";
 }
 

@@ -1,1 +1,27 @@
 # unit tests and fuzz targets: scan
+UNIT_TESTS += tests/unit/test_buffers tests/unit/test_cache tests/unit/test_parse tests/unit/test_rules \
+	tests/unit/test_verdicts tests/unit/test_filesystems tests/unit/test_park tests/unit/test_script
+tests_unit_test_buffers_SOURCES = tests/unit/test_buffers.c tests/unit/scantest.h
+tests_unit_test_buffers_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_buffers_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+tests_unit_test_cache_SOURCES = tests/unit/test_cache.c
+tests_unit_test_cache_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_cache_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+tests_unit_test_parse_SOURCES = tests/unit/test_parse.c tests/unit/scantest.h
+tests_unit_test_parse_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_parse_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+tests_unit_test_rules_SOURCES = tests/unit/test_rules.c
+tests_unit_test_rules_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_rules_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+tests_unit_test_verdicts_SOURCES = tests/unit/test_verdicts.c tests/unit/scantest.h
+tests_unit_test_verdicts_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_verdicts_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+tests_unit_test_filesystems_SOURCES = tests/unit/test_filesystems.c tests/unit/scantest.h
+tests_unit_test_filesystems_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_filesystems_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+tests_unit_test_park_SOURCES = tests/unit/test_park.c tests/unit/scantest.h
+tests_unit_test_park_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_park_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+tests_unit_test_script_SOURCES = tests/unit/test_script.c tests/unit/scantest.h
+tests_unit_test_script_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_script_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
