@@ -8,16 +8,19 @@
 
 #include <string.h>
 
+/* A process that had gone when it was looked at is known by its pid alone. */
 static json_object *json_process(const Amp__Process *p)
 {
 	json_object *o;
 
-	if (!p || !p->known)
+	if (!p || (!p->known && p->pid <= 0))
 		return NULL;
 	o = json_object_new_object();
 	json_object_object_add(o, "pid", json_object_new_int(p->pid));
-	out_json_number(o, "uid", p->uid);
-	out_json_bytes(o, "exe", &p->exe);
+	if (p->known) {
+		out_json_number(o, "uid", p->uid);
+		out_json_bytes(o, "exe", &p->exe);
+	}
 	out_json_bool(o, "known", p->known);
 	return o;
 }
@@ -68,8 +71,12 @@ static void text_file(FILE *f, const Amp__CliHistoryEntry *e)
 
 static void text_process(FILE *f, const Amp__Process *p)
 {
-	if (!p || !p->known)
+	if (!p || p->pid <= 0)
 		return;
+	if (!p->known) {
+		fprintf(f, "    process: %d, gone before it was looked at\n", p->pid);
+		return;
+	}
 	fprintf(f, "    process: %d, uid %u, ", p->pid, p->uid);
 	out_bytes(f, &p->exe);
 	fputc('\n', f);

@@ -256,7 +256,8 @@ void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identi
 	while (o) {
 		struct occurrence *next = o->next;
 
-		if (o->after) {
+		/* It came while the file was read: its path, and whether it is excluded, come first. */
+		if (o->after || !o->path) {
 			o = next;
 			continue;
 		}
@@ -273,7 +274,8 @@ void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identi
 		job_conclude(j);
 		return;
 	}
-	j->dirty = true; /* what came while it was read is judged by a new reading */
+	for (o = j->first; o; o = o->next)
+		j->dirty |= o->after; /* its content may be another: a new reading */
 	job_advance(j);
 }
 
