@@ -464,8 +464,10 @@ static struct mon_proc *proc_new(struct mon *m, struct mon_slot *s, pid_t pid, i
 	struct amp_channel_config config = {
 		.name = s->label, .on_end = channel_end, .on_writable = channel_writable, .arg = p};
 
-	if (!p)
+	if (!p) {
+		close(control);
 		return NULL;
+	}
 	p->m = m;
 	p->pid = pid;
 	p->pidfd = pidfd;
@@ -482,7 +484,7 @@ static struct mon_proc *proc_new(struct mon *m, struct mon_slot *s, pid_t pid, i
 	return p;
 }
 
-/* pid runs; whatever fails from here on, its pidfd event will bring it home. */
+/* pid runs. Takes control over, also on failure; the process is killed then. */
 static bool proc_adopt(struct mon *m, struct mon_slot *s, pid_t pid, int pidfd, int control)
 {
 	struct mon_proc *p = proc_new(m, s, pid, pidfd, control);

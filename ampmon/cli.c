@@ -171,9 +171,9 @@ static void add_filesystem(const Amp__FileSystem *fs, void *arg)
 
 static const char *scan_text(const struct mon *m)
 {
-	if (mon_well(m))
-		return m->started ? ALL_READY : "Starting";
-	return m->started ? "Scanning is degraded" : "Starting";
+	if (!m->started)
+		return "Starting";
+	return mon_complete(m) ? ALL_READY : "Scanning is degraded";
 }
 
 static void add_policy(struct status *st, const struct mon *m)
@@ -195,7 +195,7 @@ static void add_state(struct status *st, const struct mon *m)
 	r->last_scan = text("none");
 	r->version = text(PACKAGE_VERSION);
 	r->host_id = text(m->state.host_id);
-	r->protected_ = m->started && mon_well(m) && !mon_repair_pending(m->repair);
+	r->protected_ = m->started && mon_complete(m) && !mon_repair_pending(m->repair);
 	r->jobs = mon_sources_jobs(m);
 }
 

@@ -108,6 +108,21 @@ static int open_all(struct mon_logs *l)
 	return 0;
 }
 
+/* Who may write in the directory may take the files' places. */
+static int open_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 022) == 0)
+		return fd;
+	close(fd);
+	errno = EPERM;
+	return -1;
+}
+
 struct mon_logs *mon_logs_new(const char *dir, const struct mon_logs_ops *ops, char *err, size_t size)
 {
 	struct mon_logs *l = calloc(1, sizeof(*l));
@@ -119,7 +134,7 @@ struct mon_logs *mon_logs_new(const char *dir, const struct mon_logs_ops *ops, c
 	l->ops = *ops;
 	for (size_t i = 0; i < FILES; i++)
 		l->files[i].fd = -1;
-	l->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	l->dir = open_dir(dir);
 	if (l->dir < 0 || open_all(l) != 0) {
 		snprintf(err, size,
 			 "a log file in %s cannot be opened: %s; see that the directory is root's and has "

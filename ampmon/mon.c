@@ -10,7 +10,6 @@
 #include "log.h"
 
 #include <errno.h>
-#include <event2/thread.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -87,6 +86,14 @@ bool mon_well(const struct mon *m)
 			return false;
 	}
 	return waited_for > 0;
+}
+
+bool mon_complete(const struct mon *m)
+{
+	for (size_t i = 0; i < mon_slot_count(m); i++)
+		if (mon_slot_state(mon_slot_at(m, i)) != MON_SLOT_RUNNING)
+			return false;
+	return true;
 }
 
 static void send_start(struct mon *m)

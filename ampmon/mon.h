@@ -71,10 +71,11 @@ struct mon_start {
 
 /* --- mon.c: the life of ampmon. Returns the exit code. */
 int mon_run(const struct mon_start *s);
-void mon_ready_check(struct mon *m);   /* START to who is ready and has not had it, if it is time */
-void mon_stopped_check(struct mon *m); /* a room is gone: leave if it was the last */
-int mon_heartbeat(struct mon *m);      /* the tick, by the configuration. 0 or -1 */
-bool mon_well(const struct mon *m);    /* every room that can run is ready */
+void mon_ready_check(struct mon *m);	/* START to who is ready and has not had it, if it is time */
+void mon_stopped_check(struct mon *m);	/* a room is gone: leave if it was the last */
+int mon_heartbeat(struct mon *m);	/* the tick, by the configuration. 0 or -1 */
+bool mon_well(const struct mon *m);	/* every room that can run is ready */
+bool mon_complete(const struct mon *m); /* every room of the table is ready */
 /* Stores m->state on the I/O thread. done may be NULL; error: errno or 0. */
 void mon_store_state(struct mon *m, void (*done)(struct mon *m, int error, void *arg), void *arg);
 

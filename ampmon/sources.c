@@ -22,11 +22,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MARGIN_NS   (2 * AMP_NS_PER_SEC) /* before the last good moment: DESIGN 3 */
-#define START_NS    (5 * AMP_NS_PER_SEC) /* what is marked later was mounted later */
-#define STORE_NS    (10 * AMP_NS_PER_SEC)
-#define KILLS_MAX   4096 /* ampscand's job table is no larger */
-#define WATCHED_MAX 1024
+#define MARGIN_NS    (2 * AMP_NS_PER_SEC) /* before the last good moment: DESIGN 3 */
+#define START_NS     (5 * AMP_NS_PER_SEC) /* what is marked later was mounted later */
+#define SLOW_MARK_NS (60 * AMP_NS_PER_SEC)
+#define STORE_NS     (10 * AMP_NS_PER_SEC)
+#define KILLS_MAX    4096 /* ampscand's job table is no larger */
 
 struct asked {
 	uint64_t token, id;
@@ -36,10 +36,13 @@ struct asked {
 struct mon_sources {
 	int memfd;
 	unsigned buffers;
-	bool used;	    /* an ampscand had group and memfd before */
-	bool judge_running; /* when ampscand is there */
-	int sent_fd_group;  /* the fd group this ampscand has; -1 */
-	int64_t start_ns;   /* monotonic: START, 0: not yet */
+	bool used;	       /* an ampscand had group and memfd before */
+	bool judge_running;    /* when ampscand is there */
+	int sent_fd_group;     /* the fd group this ampscand has; -1 */
+	int64_t fd_lost_since; /* the fd group went with an ampscand: repair from here; 0: never */
+	int64_t start_since;   /* good moment stored by our predecessor, less the margin */
+	int64_t born_ns;       /* realtime */
+	int64_t start_ns;      /* monotonic: START, 0: not yet */
 	int64_t concluded_ns, stored_ns;
 	uint64_t jobs, parked;
 	uint64_t next_token;
@@ -56,9 +59,9 @@ static struct mon_proc *scand(const struct mon *m)
 
 /* --- repairs -------------------------------------------------------------- */
 
-static int64_t good_since(const struct mon *m)
+static int64_t good_since(const struct mon *m, int64_t never)
 {
-	return m->state.good_ns > MARGIN_NS ? m->state.good_ns - MARGIN_NS : 0;
+	return m->state.good_ns > MARGIN_NS ? m->state.good_ns - MARGIN_NS : never;
 }
 
 static void add_repair(struct mon *m, const Amp__FileSystem *fs, int64_t since, const char *reason,
@@ -79,17 +82,30 @@ static void judge_running(struct mon *m)
 		m->sources->judge_running = true;
 }
 
-/* What is marked for the first time may have changed while nobody looked. */
+static int64_t since_start(const struct mon *m)
+{
+	return m->sources->start_ns == 0 ? 0 : amp_clock_monotonic() - m->sources->start_ns;
+}
+
+/*
+ * What is marked anew may have changed while nobody looked. A slow mark may
+ * come when the good moment has gone on without it: what was there at the
+ * start is repaired from the moment that was stored then.
+ */
 static void catch_up(struct mon *m, const Amp__FileSystem *fs)
 {
 	const struct mon_sources *src = m->sources;
-	bool mounted = src->start_ns != 0 && amp_clock_monotonic() - src->start_ns > START_NS;
+	int64_t age = since_start(m);
 
 	/* The first start of all does not read every file there is; what runs is judged. */
-	if (!mounted && m->first_start)
+	if (fs->how == AMP__FILE_SYSTEM__HOW__BY_FD && src->fd_lost_since)
+		add_repair(m, fs, src->fd_lost_since, "ampscand died", true);
+	else if (m->first_start && age < START_NS)
 		judge_running(m);
+	else if (!m->first_start && age < SLOW_MARK_NS)
+		add_repair(m, fs, src->start_since, age < START_NS ? "start" : "mounted", true);
 	else
-		add_repair(m, fs, good_since(m), mounted ? "mounted" : "start", !mounted);
+		add_repair(m, fs, good_since(m, 0), "mounted", false);
 }
 
 /* --- what the watch tells -------------------------------------------------- */
@@ -241,7 +257,10 @@ int mon_sources_kill(struct mon *m, struct mon_proc *p, uint64_t id, const Amp__
 	a->token = ++src->next_token;
 	a->id = id;
 	a->generation = p->generation;
-	return mon_kill_request(m->kill, src->next_token, k, policy);
+	if (mon_kill_request(m->kill, a->token, k, policy) == 0)
+		return 0;
+	src->kill_count--; /* never answered: the last one still */
+	return -1;
 }
 
 /* --- ampscand comes and goes ------------------------------------------------ */
@@ -276,14 +295,6 @@ void mon_sources_scand_ready(struct mon *m, struct mon_proc *p)
 	src->judge_running = false;
 }
 
-static void repair_if_by_fd(const Amp__FileSystem *fs, void *arg)
-{
-	struct mon *m = arg;
-
-	if (fs->how == AMP__FILE_SYSTEM__HOW__BY_FD)
-		add_repair(m, fs, good_since(m), "ampscand died", true);
-}
-
 void mon_sources_scand_detach(struct mon *m)
 {
 	mon_repair_attach(m->repair, NULL);
@@ -295,10 +306,11 @@ void mon_sources_scand_gone(struct mon *m)
 {
 	if (m->stopping || mon_watch_fd_group(m->watch) < 0)
 		return;
-	/* Its queue held open files and went with its reader. */
+	/* Its queue held open files and went with its reader. The new marks are
+	 * reported as fresh ones, and so repaired (catch_up). */
+	m->sources->fd_lost_since = good_since(m, m->sources->born_ns);
 	if (mon_watch_renew_fd_group(m->watch) != 0)
 		amp_error("the group of descriptors cannot be made again: %s", strerror(errno));
-	mon_watch_each(m->watch, repair_if_by_fd, m);
 }
 
 void mon_sources_scan_state(struct mon *m, const Amp__ScanState *s)
@@ -371,7 +383,7 @@ int mon_sources_repair_wanted(struct mon *m, const Amp__RepairWanted *r)
 	if (r->since_ns < 0)
 		return -1;
 	if (w.since > amp_clock_realtime())
-		w.since = good_since(m);
+		w.since = good_since(m, m->sources->born_ns);
 	amp_text_escape(r->reason, strlen(r->reason), reason, sizeof(reason));
 	mon_watch_each(m->watch, repair_wanted, &w);
 	if (!w.found)
@@ -416,6 +428,8 @@ int mon_sources_new(struct mon *m, char *err, size_t size)
 		return -1;
 	}
 	m->sources->sent_fd_group = -1;
+	m->sources->born_ns = amp_clock_realtime();
+	m->sources->start_since = good_since(m, 0);
 	m->repair = mon_repair_new(m->base, &repair_ops);
 	m->watch = mon_watch_new(m->base, m->conf, &watch_ops, err, size);
 	if (!m->watch)

@@ -22,8 +22,8 @@
 #define FD_HIGH	     16
 #define EXIT_NO_EXEC 127
 
-/* Environment of a room, beside LC_ALL and PATH; the loader's variables never reach it. */
-#define PASSED_MAX 4
+/* Environment of a room, beside LC_ALL; the loader's variables never reach it. */
+#define PASSED_MAX  4
 #define PASSED_SIZE 512
 #ifdef AMP_SANITIZED
 static const char *const passed[PASSED_MAX] = {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
@@ -53,12 +53,11 @@ int mon_fd_high(int fd)
 
 static void plan_environment(struct child_plan *plan)
 {
-	static char locale[] = "LC_ALL=C", path[] = "PATH=/usr/bin:/bin";
+	static char locale[] = "LC_ALL=C";
 	static char copies[PASSED_MAX][PASSED_SIZE];
 	size_t n = 0;
 
 	plan->envp[n++] = locale;
-	plan->envp[n++] = path;
 	for (size_t i = 0; i < PASSED_MAX && passed[i]; i++) {
 		const char *value = getenv(passed[i]);
 		int length = value ? snprintf(copies[i], PASSED_SIZE, "%s=%s", passed[i], value) : -1;

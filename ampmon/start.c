@@ -9,7 +9,9 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,11 +91,24 @@ static int check_policy(const struct mon_conf *c)
 	return MON_EXIT_OK;
 }
 
+/* No reason to refuse: the users may be made later. */
+static void check_users(const struct mon_conf *c)
+{
+	char err[512];
+	uid_t uid;
+	gid_t gid;
+
+	for (int id = AMP_ROLE_MON + 1; id < AMP_ROLE_COUNT; id++)
+		if (mon_conf_user(c, (enum amp_role_id)id, &uid, &gid, err, sizeof(err)) != 0)
+			fprintf(stderr, "ampmon: %s\n", err);
+}
+
 static int check(struct mon_conf *c)
 {
 	int code;
 
 	mon_conf_print(c, stdout);
+	check_users(c);
 	code = check_policy(c);
 	mon_conf_free(c);
 	return code;
@@ -115,18 +130,18 @@ static int start(struct mon_start *s, const struct options *o)
 	char err[512];
 	int code, lock;
 
-	if (geteuid() != 0) {
-		mon_complain("only root can start it");
-		return MON_EXIT_REFUSED;
-	}
 	umask(0077);
+	signal(SIGHUP, SIG_IGN); /* until mon.c can act on it */
 	lock = mon_lock_run_dir(s->conf, err, sizeof(err));
 	if (lock < 0) {
 		mon_complain("%s", err);
+		mon_conf_free(s->conf);
 		return MON_EXIT_REFUSED;
 	}
-	if (!o->foreground && !mon_guard(s, lock, &code))
+	if (!o->foreground && !mon_guard(s, lock, &code)) {
+		mon_conf_free(s->conf);
 		return code;
+	}
 	if (o->foreground && mon_pid_file_write(s->conf, getpid()) != 0)
 		mon_complain("the pid file in %s cannot be written: %s", s->conf->run_dir, strerror(errno));
 	return mon_run(s);
@@ -150,5 +165,11 @@ int mon_main(int argc, char **argv)
 		fprintf(stderr, "ampmon: %s\n", err);
 		return MON_EXIT_REFUSED;
 	}
-	return o.check ? check(s.conf) : start(&s, &o);
+	if (o.check)
+		return check(s.conf);
+	if (geteuid() == 0)
+		return start(&s, &o);
+	mon_conf_free(s.conf);
+	fprintf(stderr, "ampmon: only root can start it\n");
+	return MON_EXIT_REFUSED;
 }
