@@ -351,15 +351,27 @@ void act_unjudged(struct scand *s, struct occurrence *o, const struct amp_fileid
 	finish(a);
 }
 
+/* The same for every detection of this content in this file. */
+static void make_file_id(const struct act *a, char *id)
+{
+	uint8_t key[sizeof(a->file) + AMP_SHA256_SIZE], *at = key;
+
+	append(&at, &a->file.fsid, sizeof(a->file.fsid));
+	append(&at, a->file.handle.bytes, a->file.handle.size);
+	append(&at, a->sha256, AMP_SHA256_SIZE);
+	amp_uuid_of(key, (size_t)(at - key), id);
+}
+
 static void record_kill(struct act *a, const Amp__KilledProcess *kp)
 {
 	Amp__Event e;
 	Amp__Process p = AMP__PROCESS__INIT;
-	char uid[128];
+	char uid[128], file[37];
 
 	fill_event(a, &e);
-	snprintf(uid, sizeof(uid), "%s/killed/%d/%llu", a->detection_id, kp->pid,
-		 (unsigned long long)kp->start_ticks);
+	/* One process is killed once, for however many detections of its file. */
+	make_file_id(a, file);
+	snprintf(uid, sizeof(uid), "%s/killed/%d/%llu", file, kp->pid, (unsigned long long)kp->start_ticks);
 	p.known = true;
 	p.pid = kp->pid;
 	p.uid = kp->uid;
