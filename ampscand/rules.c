@@ -97,7 +97,9 @@ static bool only_root_can_change(const char *path, struct stat *leaf)
 		/* Links are not followed: host paths hold none, so one never matches. */
 		if (fstatat(AT_FDCWD, part, leaf, AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW) != 0)
 			return false;
-		if (leaf->st_uid != 0 || (leaf->st_mode & 022))
+		/* In a sticky directory others cannot replace what is root's (inode(7)). */
+		if (leaf->st_uid != 0 || ((leaf->st_mode & 022) &&
+					  !(S_ISDIR(leaf->st_mode) && (leaf->st_mode & S_ISVTX) && i < n)))
 			return false;
 	}
 	return true;
