@@ -37,7 +37,8 @@ void mon_conf_free(struct mon_conf *c);
 void mon_conf_print(const struct mon_conf *c, FILE *out); /* effective values, in the file's form */
 
 /* Ids of a row's user; the drop's uid. 0, or -1 with err. Called before start only (NSS). */
-int mon_conf_user(const struct mon_conf *c, enum amp_role_id role, uid_t *uid, gid_t *gid, char *err, size_t size);
+int mon_conf_user(const struct mon_conf *c, enum amp_role_id role, uid_t *uid, gid_t *gid, char *err,
+		  size_t size);
 gid_t mon_conf_cli_group(const struct mon_conf *c); /* (gid_t)-1: none */
 
 #endif
