@@ -25,3 +25,21 @@ tests_unit_test_park_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
 tests_unit_test_script_SOURCES = tests/unit/test_script.c tests/unit/scantest.h
 tests_unit_test_script_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_script_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+
+# Hostile buffers. `make check` replays the corpus without libFuzzer.
+check_PROGRAMS += tests/fuzz/replay_fanotify
+TESTS += tests/fuzz/replay_fanotify
+tests_fuzz_replay_fanotify_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_fanotify.c
+tests_fuzz_replay_fanotify_CFLAGS = $(AM_CFLAGS) \
+	-DAMP_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/fanotify"'
+tests_fuzz_replay_fanotify_LDADD = ampscand/libampscand.a $(AMP_LIBS)
+
+FUZZERS += tests/fuzz/fuzz_fanotify
+tests_fuzz_fuzz_fanotify_SOURCES = tests/fuzz/fuzz_fanotify.c
+tests_fuzz_fuzz_fanotify_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_fanotify_LDADD = ampscand/libampscand.a $(AMP_LIBS)
+# By hand: see its head.
+EXTRA_PROGRAMS = tests/fuzz/record_fanotify
+tests_fuzz_record_fanotify_SOURCES = tests/fuzz/record_fanotify.c
+tests_fuzz_record_fanotify_LDADD = ampscand/libampscand.a $(AMP_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/fanotify
