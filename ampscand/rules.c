@@ -81,12 +81,15 @@ int rules_add(struct rules *r, const Amp__PolicyEntry *e)
 	return 0;
 }
 
-/* True if nobody but root can put another file at this path. */
-static bool only_root_can_change(const char *path, struct stat *leaf)
+/* True if nobody but root can put another file at this path. *last: what was
+ * seen last on the way there. */
+static bool only_root_can_change(const char *path, struct stat *last)
 {
 	char part[4096];
 	size_t n = strlen(path);
+	struct stat st;
 
+	*last = (struct stat){.st_mode = 0};
 	if (n >= sizeof(part) || path[0] != '/')
 		return false;
 	for (size_t i = 1; i <= n; i++) {
@@ -95,11 +98,12 @@ static bool only_root_can_change(const char *path, struct stat *leaf)
 		memcpy(part, path, i);
 		part[i] = '\0';
 		/* Links are not followed: host paths hold none, so one never matches. */
-		if (fstatat(AT_FDCWD, part, leaf, AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW) != 0)
+		if (fstatat(AT_FDCWD, part, &st, AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW) != 0)
 			return false;
+		*last = st;
 		/* In a sticky directory others cannot replace what is root's (inode(7)). */
-		if (leaf->st_uid != 0 || ((leaf->st_mode & 022) &&
-					  !(S_ISDIR(leaf->st_mode) && (leaf->st_mode & S_ISVTX) && i < n)))
+		if (st.st_uid != 0 ||
+		    ((st.st_mode & 022) && !(S_ISDIR(st.st_mode) && (st.st_mode & S_ISVTX) && i < n)))
 			return false;
 	}
 	return true;
@@ -108,10 +112,12 @@ static bool only_root_can_change(const char *path, struct stat *leaf)
 /* What is not there yet is as safe as the directory that it would be made in. */
 static bool others_can_change(const char *path)
 {
-	struct stat leaf;
+	struct stat last;
 
 	errno = 0;
-	return !only_root_can_change(path, &leaf) && errno != ENOENT;
+	if (only_root_can_change(path, &last))
+		return false;
+	return errno != ENOENT || (last.st_mode & 022);
 }
 
 /* Length of a wildcard's part before its first special character, at a slash. */

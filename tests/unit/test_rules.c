@@ -377,11 +377,32 @@ static void test_process_others_can_change(void **state)
 	assert_int_equal(chown(PRIVATE "/owned", 1000, 0), 0);
 	refuse_program(PRIVATE "/owned");
 	assert_int_equal(mkdir(PRIVATE "/open", 0755), 0);
-	assert_int_equal(chmod(PRIVATE "/open", 01777), 0);
+	assert_int_equal(chmod(PRIVATE "/open", 0777), 0);
 	make_program(PRIVATE "/open/p", 0755);
 	refuse_program(PRIVATE "/open/p");
 	assert_int_equal(symlink(PRIVATE "/owned", PRIVATE "/link"), 0);
 	refuse_program(PRIVATE "/link");
+}
+
+/* In a sticky directory only an owner replaces what is there. */
+static void test_process_below_sticky(void **state)
+{
+	const char *exe = PRIVATE "/sticky/p";
+	struct rules *r;
+	struct who *w;
+
+	(void)state;
+	NEED_PRIVATE();
+	assert_int_equal(mkdir(PRIVATE "/sticky", 0755), 0);
+	assert_int_equal(chmod(PRIVATE "/sticky", 01777), 0);
+	make_program(exe, 0755);
+	r = process_rules(exe, false, 0);
+	w = runs(exe, 1000, true);
+	assert_true(excluded(r, w));
+	who_unref(w);
+	rules_free(r);
+	assert_int_equal(chown(exe, 1000, 0), 0);
+	refuse_program(exe);
 }
 
 /* An update puts a new file there: it counts, after a second at the latest. */
@@ -440,6 +461,12 @@ static void test_warnings(void **state)
 	assert_non_null(warning_of(KIND(EXCLUDE_PATH), PRIVATE "/shared"));
 	assert_non_null(warning_of(KIND(EXCLUDE_PATH), PRIVATE "/shared/in"));
 	assert_non_null(warning_of(KIND(EXCLUDE_PATH), PRIVATE "/shared/not-there"));
+	assert_int_equal(chmod(PRIVATE "/shared", 01777), 0); /* sticky: what is not there may be made */
+	assert_null(warning_of(KIND(EXCLUDE_PATH), PRIVATE "/shared/in"));
+	assert_non_null(warning_of(KIND(EXCLUDE_PATH), PRIVATE "/shared/not-there"));
+	assert_non_null(warning_of(KIND(EXCLUDE_PATH), PRIVATE "/shared"));
+	assert_non_null(warning_of(KIND(EXCLUDE_WILDCARD), PRIVATE "/shared/*"));
+	assert_int_equal(chmod(PRIVATE "/shared", 0777), 0);
 	assert_null(warning_of(KIND(EXCLUDE_WILDCARD), PRIVATE "/safe/*"));
 	assert_non_null(warning_of(KIND(EXCLUDE_WILDCARD), PRIVATE "/shared/*.x"));
 	assert_non_null(warning_of(KIND(EXCLUDE_WILDCARD), PRIVATE "/shared/in/a?"));
@@ -474,6 +501,7 @@ int main(void)
 		cmocka_unit_test(test_process_by_inode),
 		cmocka_unit_test(test_process_of_user),
 		cmocka_unit_test(test_process_others_can_change),
+		cmocka_unit_test(test_process_below_sticky),
 		cmocka_unit_test(test_process_is_looked_up_again),
 		cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_kind_names),
