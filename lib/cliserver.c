@@ -222,6 +222,8 @@ static void admit(struct amp_cliserver *s, int fd)
 		refuse(fd, AMP__CLI_ERROR__CODE__NOT_NOW, "too many clients at once; try again later");
 	} else if (client_add(s, fd, &who) < 0) {
 		amp_warn("client uid %u pid %d not served: %s", who.uid, who.pid, strerror(errno));
+	} else if (!event_pending(s->on_second, EV_TIMEOUT, NULL)) {
+		event_add(s->on_second, &one_second);
 	}
 }
 
@@ -244,6 +246,7 @@ static void accept_cb(evutil_socket_t listener, short what, void *arg)
 		if (errno != EAGAIN) {
 			amp_warn("accept: %s", strerror(errno));
 			event_del(s->on_accept);
+			event_add(s->on_second, &one_second);
 		}
 		return;
 	}
@@ -257,6 +260,8 @@ static void second_cb(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	drop_idle(s);
 	event_add(s->on_accept, NULL);
+	if (!s->clients) /* nobody to look after: no wake-ups */
+		event_del(s->on_second);
 }
 
 /* --- the server -------------------------------------------------------- */
@@ -276,7 +281,7 @@ struct amp_cliserver *amp_cliserver_new(struct event_base *base, int listen_fd,
 	s->on_accept = event_new(base, listen_fd, EV_READ | EV_PERSIST, accept_cb, s);
 	s->on_second = event_new(base, -1, EV_PERSIST, second_cb, s);
 	if (!s->on_accept || !s->on_second || evutil_make_socket_nonblocking(listen_fd) < 0 ||
-	    event_add(s->on_accept, NULL) < 0 || event_add(s->on_second, &one_second) < 0) {
+	    event_add(s->on_accept, NULL) < 0) {
 		int error = errno ? errno : ENOMEM;
 
 		amp_cliserver_free(s);
