@@ -235,7 +235,8 @@ static void log_replaced(enum amp_role_id role, int fd, void *arg)
 	for (size_t i = 0; role != AMP_ROLE_MON && i < mon_slot_count(m); i++) {
 		struct mon_slot *s = mon_slot_at(m, i);
 
-		if (s->role->id == role && mon_slot_state(s) == MON_SLOT_RUNNING)
+		/* One that still builds its walls reads it behind its CONF. */
+		if (s->role->id == role && s->proc)
 			mon_proc_send(s->proc, AMP_MSG_LOG_FILE, &body.base, &fd, 1);
 	}
 }
