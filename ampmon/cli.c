@@ -73,8 +73,8 @@ static const char *const state_names[] = {
 /* Everything the reply points to, in one block. */
 struct status {
 	Amp__CliStatusReply reply;
-	Amp__CliService services[AMP_ROLE_COUNT * AMP_ROLE_MAX_INSTANCES];
-	Amp__CliService *service_list[AMP_ROLE_COUNT * AMP_ROLE_MAX_INSTANCES];
+	Amp__CliService services[1 + AMP_ROLE_COUNT * AMP_ROLE_MAX_INSTANCES];
+	Amp__CliService *service_list[1 + AMP_ROLE_COUNT * AMP_ROLE_MAX_INSTANCES];
 	Amp__CliFault faults[MON_FAULTS_MAX];
 	Amp__CliFault *fault_list[MON_FAULTS_MAX];
 	char details[MON_FAULTS_MAX][320];
@@ -84,12 +84,26 @@ struct status {
 	size_t filesystem_count, filesystem_room;
 };
 
+static void add_self(struct status *st, const struct mon *m)
+{
+	Amp__CliService *out = &st->services[0];
+
+	amp__cli_service__init(out);
+	out->name = text(amp_role(AMP_ROLE_MON)->name);
+	out->state = text(state_names[MON_SLOT_RUNNING]);
+	out->pid = getpid();
+	out->since_ns = m->since_ns;
+	out->restarts = m->restarts;
+	st->service_list[0] = out;
+}
+
 static void add_services(struct status *st, struct mon *m)
 {
-	size_t n = mon_slot_count(m);
+	size_t n = 1 + mon_slot_count(m);
 
-	for (size_t i = 0; i < n; i++) {
-		const struct mon_slot *s = mon_slot_at(m, i);
+	add_self(st, m);
+	for (size_t i = 1; i < n; i++) {
+		const struct mon_slot *s = mon_slot_at(m, i - 1);
 		Amp__CliService *out = &st->services[i];
 
 		amp__cli_service__init(out);

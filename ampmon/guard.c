@@ -101,6 +101,8 @@ static bool guard_fork(struct guard *g)
 {
 	sigset_t none;
 
+	if (g->born_ns)
+		g->start->restarts++;
 	g->born_ns = amp_clock_monotonic();
 	g->child = fork();
 	if (g->child != 0)

@@ -8,8 +8,8 @@
 #define AMPMON_KILL_H
 
 #include "policy.h"
-#include "watch.h"
 #include "proto/control.pb-c.h"
+#include "watch.h"
 
 struct mon_kill;
 
@@ -20,7 +20,8 @@ struct mon_kill_ops {
 	void *arg;
 };
 
-struct mon_kill *mon_kill_new(struct event_base *base, const struct mon_watch *w, const struct mon_kill_ops *ops);
+struct mon_kill *mon_kill_new(struct event_base *base, const struct mon_watch *w,
+			      const struct mon_kill_ops *ops);
 void mon_kill_free(struct mon_kill *k);
 /*
  * The event's process is signalled before this returns; the passes over /proc

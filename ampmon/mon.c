@@ -448,7 +448,11 @@ static int leave(struct mon *m)
 
 int mon_run(const struct mon_start *s)
 {
-	struct mon m = {.conf = s->conf, .guard = s->guard, .ready_fd = s->ready_fd};
+	struct mon m = {.conf = s->conf,
+			.guard = s->guard,
+			.restarts = s->restarts,
+			.since_ns = amp_clock_realtime(),
+			.ready_fd = s->ready_fd};
 	char err[1024];
 	int code = MON_EXIT_REFUSED;
 

@@ -38,7 +38,9 @@ struct mon {
 	struct mon_conf *conf;
 	struct mon_user users[AMP_ROLE_COUNT];
 	gid_t cli_gid;
-	pid_t guard; /* 0: none */
+	pid_t guard;	   /* 0: none */
+	unsigned restarts; /* of ampmon itself, by its guard */
+	int64_t since_ns;  /* realtime of its start */
 	struct mon_state state;
 	bool first_start; /* there was no last good moment */
 	struct amp_iothread *io;
@@ -66,6 +68,7 @@ struct mon_start {
 	const char *conf_path;
 	struct mon_conf *conf; /* taken over */
 	pid_t guard;	       /* the parent, if it is a guard; 0 */
+	unsigned restarts;     /* times the guard started ampmon again */
 	int ready_fd;	       /* a byte is written when the suite runs; -1 */
 };
 

@@ -15,9 +15,9 @@
 /* etc/ampmon.state */
 struct mon_state {
 	char host_id[37];
-	char policy[65];      /* "" : the configuration's */
-	uint64_t epoch;       /* of the policy, grows */
-	int64_t good_ns;      /* last good moment, realtime; 0: never */
+	char policy[65];	/* "" : the configuration's */
+	uint64_t epoch;		/* of the policy, grows */
+	int64_t good_ns;	/* last good moment, realtime; 0: never */
 	bool change_unrecorded; /* a policy_changed event not acknowledged */
 	char change_detail[256];
 };
@@ -35,7 +35,8 @@ void mon_repair_free(struct mon_repair *r);
 /* ampscand's control channel, NULL while there is none. Unfinished repairs are sent again. */
 void mon_repair_attach(struct mon_repair *r, struct amp_channel *scand);
 /* Joins a waiting repair of the same fs (earlier since wins). running: also judge running programs. */
-void mon_repair_add(struct mon_repair *r, uint64_t fsid, const char *mount_point, int64_t since_ns, const char *reason, bool running);
+void mon_repair_add(struct mon_repair *r, uint64_t fsid, const char *mount_point, int64_t since_ns,
+		    const char *reason, bool running);
 /* Sends RUNNING with every pid of /proc (also by itself: new blocked hash, mode). */
 void mon_repair_running(struct mon_repair *r);
 void mon_repair_gone(struct mon_repair *r, uint64_t fsid);

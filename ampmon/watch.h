@@ -29,7 +29,8 @@ struct mon_watch_ops {
 };
 
 /* Makes the groups (events wait in the kernel from the first mark on). NULL and err. */
-struct mon_watch *mon_watch_new(struct event_base *base, const struct mon_conf *c, const struct mon_watch_ops *ops, char *err, size_t size);
+struct mon_watch *mon_watch_new(struct event_base *base, const struct mon_conf *c,
+				const struct mon_watch_ops *ops, char *err, size_t size);
 /* First pass over mountinfo, then follows it. */
 void mon_watch_start(struct mon_watch *w);
 /* True when every file system of the table has been marked or refused. */
@@ -53,7 +54,8 @@ bool mon_watch_plain_device(const struct mon_watch *w, unsigned major, unsigned 
 /* Device of a watched fsid. False: unknown. */
 bool mon_watch_device(const struct mon_watch *w, uint64_t fsid, unsigned *major, unsigned *minor);
 /* The suite's own directories (log_dir, etc_dir, cloud_dir, run_dir). */
-void mon_watch_own_dirs(const struct mon_watch *w, void (*fn)(uint64_t fsid, const struct amp_handle *h, void *arg), void *arg);
+void mon_watch_own_dirs(const struct mon_watch *w,
+			void (*fn)(uint64_t fsid, const struct amp_handle *h, void *arg), void *arg);
 void mon_watch_free(struct mon_watch *w);
 
 #endif

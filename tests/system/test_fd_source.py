@@ -1,0 +1,85 @@
+"""The fall-back source: fanotify by descriptor, for file systems without handles.
+
+An overlay whose layers are not watched cannot be marked by handle; and a
+configuration switch makes every file system use descriptors.
+"""
+
+import os
+import signal
+import subprocess
+
+import harness
+from harness import check, wait_for, write
+
+LISTED = b"listed content of the descriptor test\n"
+
+
+def setup(base):
+    global suite, forced, merged, w, base_dir
+    base_dir = base
+    layers = harness.mount_tmpfs(base + "/layers")
+    merged = harness.mount_overlay(base + "/merged", layers)
+    w = harness.mount_ext4(base + "/w", base + "/w.img", 64)
+    suite = harness.Suite(base, [merged], name="overlay")
+    suite.block(LISTED, "Test.Fd")
+    suite.block(harness.program_bytes("fd"), "Test.Fd.Program")
+    suite.start()
+    forced = None
+
+
+def teardown():
+    suite.cleanup()
+    if forced:
+        forced.cleanup()
+
+
+def how(s, mount):
+    return [f["how"] for f in s.status()["filesystems"] if f["mount_point"] == mount]
+
+
+def case_overlay_is_watched_by_descriptor_and_says_so():
+    text = "".join(how(suite, merged))
+    check("fd" in text or "descriptor" in text, "how: %r" % text)
+
+
+def case_overlay_write_is_detected():
+    path = write(merged + "/file", LISTED)
+    rows = suite.wait_detected(path)
+    suite.wait_idle()
+    check(len(suite.detections(path)) == 1, "rows: %r" % rows)
+    check(rows[0]["process"]["pid"] == os.getpid(), "process: %r" % rows[0]["process"])
+
+
+def case_overlay_exec_is_killed():
+    path = write(merged + "/program", harness.program_bytes("fd"), 0o755)
+    p = subprocess.Popen([path, "300"])
+    wait_for("the kill", lambda: p.poll() is not None, 30)
+    check(p.returncode == -signal.SIGKILL, "ended with %r" % p.returncode)
+
+
+def case_what_a_dead_scanner_held_is_repaired():
+    """Descriptors die with their reader: the file system is walked."""
+    for i in range(3):
+        os.kill(suite.pids()["ampscand"], signal.SIGKILL)
+        path = write("%s/while-dead-%d" % (merged, i), LISTED)
+        suite.wait_ready()
+        suite.wait_detected(path)
+        suite.wait_idle()
+        check(len(suite.detections(path)) == 1, "rows: %r" % suite.detections(path))
+
+
+def case_everything_by_descriptor_when_configured():
+    global forced
+    suite.stop()
+    forced = harness.Suite(base_dir, [w], name="forced", event_source="fd")
+    forced.block(LISTED, "Test.Fd")
+    forced.start()
+    text = "".join(how(forced, w))
+    check("fd" in text or "descriptor" in text, "how: %r" % text)
+    path = write(w + "/file", LISTED)
+    forced.wait_detected(path)
+    forced.wait_idle()
+    check(len(forced.detections(path)) == 1, "rows: %r" % forced.detections(path))
+
+
+harness.main(globals())

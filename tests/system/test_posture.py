@@ -1,0 +1,71 @@
+"""What the kernel says of every process is what the role table says (issue point 7)."""
+
+import harness
+from harness import check
+
+EXPECTED = {"ampmon", "ampscand", "ampread", "ampread/1", "ampread/2", "ampcloudd"}
+
+
+def setup(base):
+    global suite
+    w = harness.mount_tmpfs(base + "/w")
+    suite = harness.Suite(base, [w])
+    suite.start()
+
+
+def teardown():
+    suite.cleanup()
+
+
+def case_posture_equals_the_role_table():
+    code, doc = suite.cli("posture")
+    check(code == 0, "exit %d" % code)
+    names = {p["name"] for p in doc["processes"]}
+    check(names == EXPECTED, "processes: %r" % names)
+    for p in doc["processes"]:
+        whats = {i["what"] for i in p["items"]}
+        for what in ("uid", "seccomp") + (() if p["name"] == "ampmon" else ("no_new_privs", "capabilities bounding")):
+            check([w for w in whats if what in w], "%s: no %s in %r" % (p["name"], what, whats))
+        wrong = [i for i in p["items"] if not i["equal"]]
+        check(not wrong, "%s: %r" % (p["name"], wrong))
+        check(p["pss_kib"] > 0, "%s: no memory figure" % p["name"])
+
+
+def case_posture_agrees_with_proc():
+    """Not only with itself: uid, capabilities and filter read here."""
+    doc = suite.cli("posture")[1]
+    for p in doc["processes"]:
+        if p["name"] == "ampmon":
+            continue
+        st = dict(l.rstrip("\n").split(":\t", 1) for l in open("/proc/%d/status" % p["pid"]) if ":\t" in l)
+        uids = set(st["Uid"].split())
+        check(uids == {str(harness.USERS[{"ampscand": "amp-scan", "ampread": "amp-read", "ampcloudd": "amp-cloud"}[
+            p["name"].split("/")[0]]])}, "%s: uids %r" % (p["name"], uids))
+        check(st["Seccomp"] == "2" and st["NoNewPrivs"] == "1", "%s: %r" % (p["name"], st))
+        caps = {"ampscand": 1 << 19, "ampread": 1 << 2, "ampcloudd": 0}[p["name"].split("/")[0]]
+        for kind in ("CapEff", "CapPrm"):
+            check(int(st[kind], 16) == caps, "%s %s: %s" % (p["name"], kind, st[kind]))
+        for kind in ("CapInh", "CapBnd", "CapAmb"):
+            check(int(st[kind], 16) == 0, "%s %s: %s" % (p["name"], kind, st[kind]))
+
+
+def case_features_are_named():
+    doc = suite.cli("posture")[1]
+    check(isinstance(doc["in_use"], list) and doc["in_use"], "in_use: %r" % doc.get("in_use"))
+    check(isinstance(doc["missing"], list), "missing: %r" % doc.get("missing"))
+
+
+def case_a_room_whose_wall_cannot_be_built_does_not_start():
+    """Without its view directory ampcloudd must not run unwalled: a fault names the wall."""
+    import os
+    suite.stop()
+    view = [d for d in os.listdir(suite.run) if d.startswith("view-ampcloudd")]
+    check(view, "no view directory: %r" % os.listdir(suite.run))
+    os.rmdir("%s/%s" % (suite.run, view[0]))
+    os.symlink("/nonexistent", "%s/%s" % (suite.run, view[0]))
+    r = harness.run(suite.bin + "/ampmon", "-c", suite.conf, check=False)
+    text = harness.wait_for("the fault", lambda: (r.stdout.decode() + suite.log_text()).lower(), 20)
+    check("ampcloudd" not in suite.pids() or "view" in text, "it runs: %r" % suite.pids())
+
+
+harness.main(globals())
