@@ -31,22 +31,29 @@ struct fd_source {
 static struct amp_counter count_events = AMP_COUNTER("events.read_by_fd", false);
 static struct amp_counter count_unopened = AMP_COUNTER("events.fd_not_opened", true);
 
-/* No handle can be decoded here; device and inode stand in for one. */
-static int synthetic_id(int fd, struct amp_fileid *id)
+/* Where there are no handles, device and inode stand in for one. */
+static void synthetic_handle(const struct stat *st, struct amp_handle *h)
 {
 	struct {
 		uint64_t dev, ino;
-	} key = {0};
+	} key = {(uint64_t)st->st_dev, (uint64_t)st->st_ino};
+
+	h->type = -1;
+	h->size = sizeof(key);
+	memcpy(h->bytes, &key, sizeof(key));
+}
+
+/* The true handle if there is one: a repair names the file by it, and it is one detection. */
+static int id_of(int fd, struct amp_fileid *id)
+{
 	struct stat st;
 
-	if (fstatat(fd, "", &st, AT_EMPTY_PATH) != 0 || amp_fsid_of_fd(fd, &id->fsid) != 0)
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) != 0 || !S_ISREG(st.st_mode) ||
+	    amp_fsid_of_fd(fd, &id->fsid) != 0)
 		return -1;
-	key.dev = (uint64_t)st.st_dev;
-	key.ino = (uint64_t)st.st_ino;
-	id->handle.type = -1;
-	id->handle.size = sizeof(key);
-	memcpy(id->handle.bytes, &key, sizeof(key));
-	return S_ISREG(st.st_mode) ? 0 : -1;
+	if (amp_handle_at(fd, "", AT_EMPTY_PATH, &id->handle, NULL) != 0)
+		synthetic_handle(&st, &id->handle);
+	return 0;
 }
 
 static void deliver_one(struct fd_source *fs, struct file_event *ev)
@@ -58,7 +65,7 @@ static void deliver_one(struct fd_source *fs, struct file_event *ev)
 		ops->event(ev, ops->arg);
 	else if (ev->fd < 0)
 		amp_counter_add(&count_unopened, 1);
-	else if (synthetic_id(ev->fd, &ev->file) == 0)
+	else if (id_of(ev->fd, &ev->file) == 0)
 		ops->event(ev, ops->arg);
 	if (ev->fd >= 0)
 		close(ev->fd);
