@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCRIPT_TRIES  20 /* 25 ms each */
+#define KILL_TRIES    12 /* 1 ms, 2 ms, .. 1 s: about 3 s in all */
 #define PARK_AFTER_NS AMP_NS_PER_SEC
 
 struct act {
@@ -251,6 +251,13 @@ static void send_kill(struct act *a, const struct amp_identity *interpreter)
 		later(a, 100);
 }
 
+static void again(struct act *a)
+{
+	unsigned n = a->tries++;
+
+	later(a, n < 10 ? 1U << n : 1000);
+}
+
 /* Of a script's exec, the process is killed once it runs the interpreter. */
 static void start_kill(struct act *a)
 {
@@ -261,11 +268,10 @@ static void start_kill(struct act *a)
 	if (a->script && (a->event->cause & EVENT_EXEC) && by_process(a->event))
 		answer = script_interpreter(a->scand, a->event->who->pid, &a->file, a->line, a->line_size,
 					    &interpreter);
-	if (answer == SCRIPT_NOT_YET && a->tries++ < SCRIPT_TRIES) {
-		later(a, 25);
-		return;
-	}
-	send_kill(a, answer == SCRIPT_RUNS ? &interpreter : NULL);
+	if (answer == SCRIPT_NOT_YET && a->tries < KILL_TRIES)
+		again(a);
+	else
+		send_kill(a, answer == SCRIPT_RUNS ? &interpreter : NULL);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -385,18 +391,39 @@ static void record_kill(struct act *a, const Amp__KilledProcess *kp)
 	record(a, &e);
 }
 
+/*
+ * The event comes when the program is opened; the process runs it only a little
+ * later, and env(1) is soon another. If the process of the exec lives and was
+ * not among the killed, it is looked at again for a while (a failed exec too:
+ * its caller never matches).
+ */
+static bool escaped(const struct act *a, const Amp__Killed *k)
+{
+	struct amp_identity id;
+
+	if (!(a->event->cause & EVENT_EXEC) || !by_process(a->event) || k->refused[0] ||
+	    a->tries >= KILL_TRIES)
+		return false;
+	for (size_t i = 0; i < k->n_processes; i++)
+		if (k->processes[i]->pid == a->event->who->pid)
+			return false;
+	return who_program_identity(a->scand->who, a->event->who->pid, &id) == 0;
+}
+
 int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k)
 {
 	struct act *a = act_find(s, id);
 
 	if (!a || !a->killing || k->n_processes > AMP_KILL_RESULTS)
 		return -1;
-	a->killing = false;
 	for (size_t i = 0; i < k->n_processes; i++)
 		if (k->processes[i]->exe.len < AMP_PATH_MAX)
 			record_kill(a, k->processes[i]);
-	if (k->refused && k->refused[0])
+	if (k->refused[0])
 		amp_info("%s: nothing was killed: %s", a->detection_id, k->refused);
+	a->killing = escaped(a, k);
+	if (a->killing)
+		again(a);
 	finish(a);
 	return 0;
 }
