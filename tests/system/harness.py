@@ -102,7 +102,9 @@ def enter():
         return
     if os.geteuid() != 0:
         sys.exit("system tests must be run as root")
-    env = dict(os.environ, **{INSIDE: "1", "LC_ALL": "C.UTF-8"})
+    # One PATH for all: an interpreter found by env(1) is the distribution's.
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    env = dict(os.environ, **{INSIDE: "1", "LC_ALL": "C.UTF-8", "PATH": path})
     here = os.path.abspath(__file__)
     argv = ["unshare", "-m", "-n", "-p", "-i", "-f", "--mount-proc", "--kill-child", sys.executable, here, "--init"]
     os.execvpe("unshare", argv + [os.path.abspath(sys.argv[0])] + sys.argv[1:], env)
