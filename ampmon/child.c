@@ -9,6 +9,7 @@
 #include "ampmon/mon.h"
 
 #include "clock.h"
+#include "counter.h"
 #include "log.h"
 
 #include <errno.h>
@@ -37,6 +38,8 @@ struct mon_children {
 	struct event *stop_limit;
 	int null;
 };
+
+static struct amp_counter hostile_rooms = AMP_COUNTER("rooms.hostile", false);
 
 static void slot_start(struct mon *m, struct mon_slot *s);
 
@@ -166,6 +169,7 @@ int mon_children_new(struct mon *m)
 	c->stop_limit = evtimer_new(m->base, stop_overdue, m);
 	if (c->null < 0 || !c->stop_limit)
 		return -1;
+	amp_counter_list(&hostile_rooms);
 	for (int id = AMP_ROLE_MON + 1; id < AMP_ROLE_COUNT; id++)
 		if (amp_role((enum amp_role_id)id)->start_order > last)
 			last = amp_role((enum amp_role_id)id)->start_order;
@@ -361,8 +365,9 @@ void mon_proc_hostile(struct mon_proc *p, const char *by, const char *why)
 {
 	char detail[256];
 
-	if (!p->slot)
+	if (!p->slot || p->killed)
 		return;
+	amp_counter_add(&hostile_rooms, 1);
 	snprintf(detail, sizeof(detail), "%s%s%s", by, *by ? " says: " : "", why);
 	mon_fault_raise(p->m->faults, AMP_FAULT_PEER_HOSTILE, p->slot->label, detail);
 	mon_proc_kill(p, detail);

@@ -39,6 +39,8 @@ struct mon_proc {
 	struct child_heart heart;
 	uint64_t ping_seq, pong_seq;
 	unsigned accusations;	  /* of peers, by this process */
+	unsigned fault_changes;	  /* raised or cleared by it since: */
+	int64_t fault_changes_ns; /* monotonic */
 	char **in_use, **missing; /* READY's, NULL-terminated */
 	struct mon_proc *next;
 };

@@ -7,6 +7,7 @@
  */
 #include "ampmon/mon.h"
 
+#include "clock.h"
 #include "log.h"
 #include "text.h"
 
@@ -24,7 +25,8 @@
 
 #define MAX_NAMES	64U /* features in a READY */
 #define MAX_ACCUSATIONS 3U
-#define NO_TEXT		64U /* bytes: numbers only */
+#define MAX_CHANGES	120U /* faults raised and cleared, in a minute */
+#define NO_TEXT		64U  /* bytes: numbers only */
 
 static int on_ready(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
@@ -50,6 +52,20 @@ static int on_pong(struct amp_channel *ch, struct amp_message *m, void *arg)
 	return 0;
 }
 
+/* Each change is a row of the history, which a flood would push everything else out of. */
+static bool changes_too_often(struct mon_proc *p, const Amp__Fault *f)
+{
+	int64_t now = amp_clock_monotonic();
+
+	if (mon_fault_stands(p->m->faults, f->number, p->slot->label) == (f->raised != 0))
+		return false;
+	if (now - p->fault_changes_ns > 60 * AMP_NS_PER_SEC) {
+		p->fault_changes_ns = now;
+		p->fault_changes = 0;
+	}
+	return ++p->fault_changes > MAX_CHANGES;
+}
+
 static int on_fault(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	const Amp__Fault *f = (const Amp__Fault *)m->body;
@@ -59,6 +75,10 @@ static int on_fault(struct amp_channel *ch, struct amp_message *m, void *arg)
 	(void)ch;
 	if (!mon_fault_is_rooms(f->number))
 		return -1;
+	if (changes_too_often(p, f)) {
+		mon_proc_hostile(p, "", "it raises and clears faults too often");
+		return 0;
+	}
 	if (!f->raised) {
 		mon_fault_clear(p->m->faults, f->number, p->slot->label);
 		return 0;

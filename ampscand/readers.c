@@ -8,6 +8,7 @@
  */
 #include "scand.h"
 
+#include "clock.h"
 #include "counter.h"
 #include "log.h"
 
@@ -157,7 +158,22 @@ static void on_end(struct amp_channel *ch, enum amp_channel_end end, const char 
 		return;
 	if (end == AMP_CHANNEL_HOSTILE)
 		amp_room_hostile(s->room, AMP_ROLE_READ, (unsigned)at, s->readers[at].generation, why);
+	else
+		s->readers[at].lost_ns = amp_clock_monotonic();
 	reader_lost(s, at);
+}
+
+/* Of one that died and has no successor yet ampmon knows that it did. */
+void readers_look(struct scand *s)
+{
+	for (unsigned i = 0; i < SCAND_READERS; i++) {
+		struct reader *r = &s->readers[i];
+
+		if (!scand_link_is_left(r->lost_ns))
+			continue;
+		amp_room_hostile(s->room, AMP_ROLE_READ, i, r->generation, SCAND_LINK_LEFT);
+		r->lost_ns = 0;
+	}
 }
 
 void readers_link(struct scand *s, unsigned instance, unsigned generation, int fd)
@@ -174,6 +190,7 @@ void readers_link(struct scand *s, unsigned instance, unsigned generation, int f
 	}
 	c.name = amp_role_label(AMP_ROLE_READ, instance, name, sizeof(name));
 	r->generation = generation;
+	r->lost_ns = 0;
 	r->channel = r->pending && r->batch ? amp_channel_new(s->base, fd, &c) : NULL;
 	if (!r->channel)
 		amp_error("no channel to %s", c.name);

@@ -21,6 +21,9 @@
 #define VERDICTS_MAX	 32768U
 #define HOUSE_KEEPING_MS 500
 #define REPORT_NS	 (10 * AMP_NS_PER_SEC)
+#define DYING_NS	 (3 * AMP_NS_PER_SEC) /* from a link's end to its peer's */
+
+static unsigned cloud_generation;
 
 static struct amp_counter count_unasked = AMP_COUNTER("link.unasked_answers", false);
 
@@ -102,6 +105,21 @@ static int64_t oldest_in_hand(const struct scand *s)
 	return oldest;
 }
 
+bool scand_link_is_left(int64_t lost_ns)
+{
+	return lost_ns && amp_clock_monotonic() - lost_ns > DYING_NS;
+}
+
+/* A peer that took its end away and did not die would never be replaced. */
+static void look_for_left_links(struct scand *s)
+{
+	readers_look(s);
+	if (!scand_link_is_left(s->cloud_lost_ns))
+		return;
+	amp_room_hostile(s->room, AMP_ROLE_CLOUD, 0, cloud_generation, SCAND_LINK_LEFT);
+	s->cloud_lost_ns = 0;
+}
+
 /* Every 10 s: up to which moment everything is judged. */
 static void on_report(evutil_socket_t fd, short what, void *arg)
 {
@@ -112,6 +130,7 @@ static void on_report(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	look_for_left_links(s);
 	if (!s->started)
 		return;
 	c.time_ns = oldest ? oldest : amp_clock_realtime();
@@ -313,14 +332,14 @@ static const struct amp_dispatch cloud_rows[] = {
 	{AMP_MSG_EVENT_ACK, &amp__event_ack__descriptor, WHOLE, 0, 0, 0, on_event_ack},
 };
 
-static unsigned cloud_generation;
-
 static void cloud_end(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
 {
 	struct scand *s = arg;
 
 	if (end == AMP_CHANNEL_HOSTILE)
 		amp_room_hostile(s->room, AMP_ROLE_CLOUD, 0, cloud_generation, why);
+	else
+		s->cloud_lost_ns = amp_clock_monotonic();
 	amp_outbox_attach(s->outbox, NULL, true);
 	s->cloud = NULL;
 	amp_channel_free(ch);
@@ -347,6 +366,7 @@ static void cloud_link(struct scand *s, unsigned generation, int fd)
 	if (s->cloud)
 		amp_channel_free(s->cloud);
 	cloud_generation = generation;
+	s->cloud_lost_ns = 0;
 	s->cloud = amp_channel_new(s->base, fd, &c);
 	amp_outbox_attach(s->outbox, s->cloud, died);
 }

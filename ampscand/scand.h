@@ -87,6 +87,7 @@ struct job {
 struct reader {
 	struct amp_channel *channel; /* NULL: it is being replaced */
 	unsigned generation;
+	int64_t lost_ns; /* it closed its end, monotonic; 0: it did not */
 	unsigned outstanding;
 	struct pending *pending; /* what it owes an answer for (readers.c) */
 	Amp__ReadItem **batch;
@@ -133,6 +134,7 @@ struct scand {
 	uint64_t walk_serial;
 
 	struct amp_channel *cloud;
+	int64_t cloud_lost_ns; /* as of a reader */
 	struct amp_outbox *outbox;
 	struct act *acts, *acts_last;
 	struct trail *trails;
@@ -192,6 +194,11 @@ int readers_ask(struct scand *s, void *owner, Amp__ReadItem__Want want, const st
 bool readers_have_room(const struct scand *s);
 void readers_flush(struct scand *s);
 void readers_free(struct scand *s);
+#define SCAND_LINK_LEFT "it closed its link and lives on"
+/* Tells ampmon of those that closed their link and live on. */
+void readers_look(struct scand *s);
+/* A link ended at lost_ns (monotonic, 0: it did not) and its peer has had the time to die. */
+bool scand_link_is_left(int64_t lost_ns);
 struct amp_channel *readers_walker(struct scand *s, int *reader);
 
 /* judge.c: results and decisions */

@@ -725,6 +725,14 @@ static void dispatch(struct amp_channel *ch, struct received *r)
 		finish(ch, AMP_CHANNEL_HOSTILE, why);
 }
 
+/* A message of no bytes looks like the end of file; after that nothing more comes. */
+static bool peer_is_there(const struct amp_channel *ch)
+{
+	struct pollfd p = {.fd = ch->fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) == 0;
+}
+
 /* True if another message may follow. */
 static bool receive_one(struct amp_channel *ch)
 {
@@ -734,6 +742,10 @@ static bool receive_one(struct amp_channel *ch)
 	if (rc > 0) {
 		dispatch(ch, &r);
 		return true;
+	}
+	if (rc == 0 && peer_is_there(ch)) {
+		finish(ch, AMP_CHANNEL_HOSTILE, "empty message");
+		return false;
 	}
 	if (rc == 0) {
 		finish(ch, AMP_CHANNEL_CLOSED, "peer is gone");

@@ -1,0 +1,667 @@
+"""A room that has been taken over, on each of its links in turn: what it sends
+is dropped and counted, it is replaced, nobody else takes harm (issue point 8).
+
+hostile.c takes the place of the room's binary and sends what the tables below
+say. ampmon allows ten deaths a minute and room; the suite is started anew
+before a room or the one that complains of it comes near.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import harness
+import wire
+from harness import check, wait_for, write
+from wire import body, field, message
+
+UUID = "0123abcd-0000-4000-8000-00000000%04x"
+LISTED_MAX = 60
+DEATHS_MAX = 9  # of CHILD_FREE_DEATHS
+ACCUSATIONS_MAX = 3  # of ampmon/control.c
+
+
+def listed(i):
+    return b"hostile test, listed file %d\n" % i
+
+
+# -- what is sent --------------------------------------------------------------
+
+SHORT, VERSION, LENGTH = "shorter than a header", "other protocol version", "length does not match"
+TYPE, NOW, LONG = "type not permitted", "type not permitted now", "body too long"
+FDS, HUGE = "wrong number of descriptors", "longer than a message may be"
+GARBAGE, FIELD, FORM = "body malformed", "unknown field", "body not in canonical form"
+ENUM, UTF8, CONTENT = "enum out of range", "string is not UTF-8", "content not permitted"
+
+
+class Bad:
+    """One message, and the words with which its sender is replaced."""
+
+    def __init__(self, name, data, why, fds=0, count=1, early=False):
+        self.name, self.data, self.why = name, data, why
+        self.fds, self.count, self.early = fds, count, early
+
+
+def framing(kind, content, foreign, backwards):
+    """What is wrong with any message, made of one that is right."""
+    good = message(kind, content)
+    return [
+        Bad("empty", b"", "empty message"),
+        Bad("short", good[:7], SHORT),
+        Bad("version", message(kind, content, version=0xA502), VERSION),
+        Bad("length too large", message(kind, content, length=len(content) + 1), LENGTH),
+        Bad("length too small", message(kind, content, length=len(content) - 1), LENGTH),
+        Bad("length of 4 GiB", message(kind, content, length=-1), LENGTH),
+        Bad("unknown type", message(wire.UNKNOWN, content), TYPE),
+        Bad("type of another link", message(foreign), TYPE),
+        Bad("type of the other direction", message(backwards), TYPE),
+        Bad("type of a CLI socket", message(wire.CLI_STATUS), TYPE),
+        Bad("garbage", message(kind, b"\xff" * 48), GARBAGE),
+        Bad("unknown field", message(kind, content + field(1000, 1)), FIELD),
+        # Of one that is all repeated fields this is no fault.
+        Bad("every field twice", message(kind, content + content), FORM if kind in (wire.FAULT, wire.EVENT) else None),
+        Bad("one datagram of 200 kB", message(kind, b"\0" * 200000), HUGE),
+        Bad("five descriptors", good, FDS, fds=5),
+        Bad("253 descriptors", good, FDS, fds=253),
+    ]
+
+
+def fault(number, raised=True, detail="x"):
+    return body((1, number), (2, raised), (3, detail))
+
+
+def to_ampmon(role):
+    foreign = {"ampscand": wire.EVENT_ACK, "ampread": wire.KILL, "ampcloudd": wire.KILL}[role]
+    rows = [b for b in framing(wire.FAULT, fault(16), foreign, wire.PING) if b.why]
+    rows += [
+        Bad("a descriptor", message(wire.FAULT, fault(16)), FDS, fds=1),
+        Bad("not UTF-8", message(wire.FAULT, fault(16, detail=b"\xff\xfe")), UTF8),
+        Bad("body too long", message(wire.FAULT, fault(16, detail="x" * 5000)), LONG),
+        Bad("READY twice", message(wire.READY), NOW),
+        Bad("PONG nobody asked for", message(wire.PONG, body((1, 1 << 40))), CONTENT),
+        Bad("PONG before READY", message(wire.PONG, body((1, 1))), NOW, early=True),
+        Bad("a fault of ampmon's own", message(wire.FAULT, fault(4)), CONTENT),
+        Bad("a fault there is not", message(wire.FAULT, fault(9999)), CONTENT),
+        Bad("hostile peer it has not", message(wire.PEER_HOSTILE, body((1, 1), (4, "x"))), CONTENT),
+        Bad("hostile instance there is not", message(wire.PEER_HOSTILE, body((1, 3), (2, 99))), CONTENT),
+    ]
+    return rows
+
+
+def identity(path):
+    st = os.stat(path)
+    return body((1, st.st_ino), (2, st.st_size), (3, st.st_mtime_ns), (4, st.st_ctime_ns),
+                (5, os.major(st.st_dev)), (6, os.minor(st.st_dev)), (7, st.st_mode), (8, st.st_uid), (9, st.st_nlink))
+
+
+NO_FILE = body((1, 0x7FFFFFFF), (2, 1), (3, 1), (4, 1), (5, 8), (7, 0o100755), (9, 1))
+
+
+def kill(ident=UUID % 1, sha=None, file=NO_FILE, pid=0, interpreter=b"", path=b"/x"):
+    sha = bytes.fromhex(harness.sha256(listed(0))) if sha is None else sha
+    return body((1, ident), (2, sha), (3, file), (5, pid), (6, interpreter), (7, path))
+
+
+ONLY_AMPSCAND = [
+    Bad("epoch to come", message(wire.POLICY_ACK, body((1, 1 << 40))), CONTENT),
+    Bad("repair nobody asked for", message(wire.REPAIR_STATE, body((1, 1 << 40), (2, 2))), CONTENT),
+    Bad("state out of range", message(wire.REPAIR_STATE, body((1, 1), (2, 9))), ENUM),
+    Bad("repair since before 1970", message(wire.REPAIR_WANTED, body((2, -1), (3, "x"))), CONTENT),
+    Bad("kill without a file", message(wire.KILL, kill(file=b"")), CONTENT),
+    Bad("kill with a short hash", message(wire.KILL, kill(sha=b"\x11" * 31)), CONTENT),
+    Bad("kill without a detection", message(wire.KILL, kill(ident="all of them")), CONTENT),
+    Bad("kill of pid -1", message(wire.KILL, kill(pid=-1)), CONTENT),
+    Bad("kill with too long a path", message(wire.KILL, kill(path=b"/" * 32769)), CONTENT),
+    Bad("huge kill", message(wire.KILL, kill(path=b"/" * 60000)), LONG),
+    Bad("kill with a descriptor", message(wire.KILL, kill()), FDS, fds=1),
+]
+
+
+def result(job, status=1, sha=b"\x22" * 32):
+    return body((1, job), (2, status), (5, NO_FILE), (6, sha))
+
+
+def done(*results):
+    return message(wire.READ_DONE, b"".join(field(1, r) for r in results))
+
+
+READ_TO_SCAND = [b for b in framing(wire.READ_DONE, field(1, result(1)), wire.EVENT, wire.READ) if b.why] + [
+    Bad("READ_DONE of no job", done(result(1 << 40)), CONTENT),
+    Bad("READ_DONE of job 0", done(result(0)), CONTENT),
+    Bad("READ_DONE of 65 results", done(*[result(1)] * 65), CONTENT),
+    Bad("status out of range", done(result(1, status=99)), ENUM),
+    Bad("a descriptor", done(result(1)), FDS, fds=1),
+    Bad("entries of no walk", message(wire.WALK_ENTRIES, body((1, 77), (2, "/x"))), CONTENT),
+    Bad("end of no walk", message(wire.WALK_DONE, body((1, 77), (2, 5))), CONTENT),
+    Bad("end of a walk, too long", message(wire.WALK_DONE, body((1, 1), (5, "x" * 5000))), LONG),
+]
+
+ACK = field(1, [1 << 40])
+CLOUD_TO_SCAND = [b for b in framing(wire.EVENT_ACK, ACK, wire.READ_DONE, wire.EVENT) if b.why] + [
+    Bad("a descriptor", message(wire.EVENT_ACK, ACK), FDS, fds=1),
+]
+
+
+def item(job=1, want=2, mount="/", handle=b"\1" * 8, index=0):
+    return body((1, job), (2, want), (3, 5), (4, mount), (5, body((1, 1), (2, handle)) if handle else b""), (7, index))
+
+
+def read(*items):
+    return message(wire.READ, b"".join(field(1, i) for i in items))
+
+
+def walk(ident, mount="/"):
+    return message(wire.WALK, body((1, ident), (2, 5), (3, mount)))
+
+
+SCAND_TO_READ = [b for b in framing(wire.READ, field(1, item()), wire.EVENT, wire.READ_DONE) if b.why] + [
+    Bad("65 items", read(*[item()] * 65), CONTENT),
+    Bad("nothing wanted", read(item(want=0)), CONTENT),
+    Bad("want out of range", read(item(want=77)), ENUM),
+    Bad("relative mount point", read(item(mount="x")), CONTENT),
+    Bad("mount point with NUL", read(item(mount=b"/x\0y")), CONTENT),
+    Bad("mount point too long", read(item(mount=b"/" * 33000)), CONTENT),
+    Bad("a descriptor that did not come", read(item(index=3)), CONTENT, fds=1),
+    Bad("handle too long", read(item(handle=b"\1" * 129)), CONTENT),
+    Bad("no handle", read(item(handle=b"")), CONTENT),
+    Bad("a walk twice", walk(9), CONTENT, count=2),
+    Bad("walk with a descriptor", walk(9), FDS, fds=1),
+    Bad("credit, too long", message(wire.WALK_CREDIT, b"\0" * 65), LONG),
+]
+
+
+def event(uid="hostile/1", kind="threat_detected", time_ns=1, severity=1, detection="", path=b"/x", sha=b"", pid=0):
+    return body((1, uid), (2, kind), (3, time_ns), (4, severity), (5, detection), (7, path), (9, sha),
+                (11, body((2, pid))))
+
+
+def bad_event(name, **kw):
+    return Bad(name, message(wire.EVENT, event(**kw)), CONTENT)
+
+
+SCAND_TO_CLOUD = [b for b in framing(wire.EVENT, event(), wire.READ, wire.EVENT_ACK) if b.why] + [
+    Bad("a descriptor", message(wire.EVENT, event()), FDS, fds=1),
+    Bad("not UTF-8", message(wire.EVENT, event(uid=b"\xff")), UTF8),
+    bad_event("no uid", uid=""),
+    bad_event("uid too long", uid="x" * 129),
+    bad_event("uid of an occurrence", uid="x#2"),
+    bad_event("type of no word", kind="Drop Table"),
+    bad_event("time before 1970", time_ns=-1),
+    bad_event("severity 5", severity=5),
+    bad_event("short hash", sha=b"\1" * 31),
+    bad_event("path with NUL", path=b"/x\0/y"),
+    bad_event("path too long", path=b"/" * 32769),
+    bad_event("negative pid", pid=-4),
+]
+
+# ampcloudd may not even have so many.
+next(b for b in SCAND_TO_CLOUD if b.fds == 253).why = "descriptors did not all arrive"
+
+# -- the suite, looked at without ampcli -------------------------------------------
+
+
+class State:
+    """ampmon's status reply."""
+
+    def __init__(self, reply):
+        text = lambda d, n: d.get(n, [b""])[0].decode()
+        self.counters = _counters(reply)
+        self.pids, self.restarts, self.running = {}, {}, set()
+        for s in map(wire.parse, reply.get(9, [])):
+            name = text(s, 1)
+            self.pids[name] = s.get(3, [0])[0]
+            self.restarts[name] = s.get(5, [0])[0]
+            if text(s, 2) == "running":
+                self.running.add(name)
+        self.faults = [(f[1][0], text(f, 4)) for f in map(wire.parse, reply.get(12, []))]
+        self.protected = bool(reply.get(15, [0])[0])
+        self.repairs = len(reply.get(11, []))
+
+
+def _counters(reply):
+    rows = [wire.parse(c) for c in reply.get(2, [])]
+    return {r[1][0].decode(): r.get(2, [0])[0] for r in rows}
+
+
+def ask(service):
+    with wire.Client(suite.run + "/" + service) as c:
+        answer = c.ask(wire.CLI_STATUS)
+    check(answer and answer[0] == wire.CLI_STATUS_REPLY, "%s answers %r" % (service, answer))
+    return wire.parse(answer[2])
+
+
+def state():
+    return State(ask("ampmon"))
+
+
+def counter(service, name):
+    return _counters(ask(service)).get(name, 0)
+
+
+def setup(base):
+    global suite, w, stage
+    w = harness.mount_tmpfs(base + "/w")
+    suite = harness.Suite(base, [w])
+    suite.lists["blocked.list"] = ["%s Test.%d" % (harness.sha256(listed(i)), i) for i in range(LISTED_MAX)]
+    suite.configure()
+    stage = Stage()
+    suite.start()
+
+
+def teardown():
+    suite.cleanup()
+
+
+def binary_of(label):
+    return label.split("/")[0]
+
+
+class Stage:
+    """Who plays whom. Knows when a room has died too often to go on."""
+
+    def __init__(self):
+        self.label = None  # the room that is hostile
+        self.pid = 0
+        self.deaths, self.accusations = {}, {}
+        self.files = 0
+        self.attacks = 0
+        open(suite.bin + "/hostile.go", "w").close()
+
+    def _install(self, role, path):
+        new = suite.bin + "/new"
+        shutil.copy2(os.path.join(harness.BUILD, path), new)
+        os.rename(new, suite.bin + "/" + role)
+
+    def replace(self, label):
+        """Kills the room; its successor, of whatever binary stands there, is awaited."""
+        pid = state().pids[label]
+        os.kill(pid, signal.SIGKILL)
+        self.deaths[label] = self.deaths.get(label, 0) + 1
+        self.accusations[label] = 0
+        self.await_successor(label, pid)
+
+    def await_successor(self, label, pid):
+        def there():
+            st = state()
+            return label in st.running and st.pids[label] != pid
+
+        wait_for("a successor of %s" % label, there, 20, 0.01)
+
+    def await_hostile(self, link):
+        self.pid = state().pids[self.label]
+        log = binary_of(self.label)
+        wait_for("a hostile %s" % self.label, lambda: "pid %d ready" % self.pid in suite.log_text(log), 20, 0.01)
+        if link != "ampmon":
+            wait_for("its link to %s" % link,
+                     lambda: "pid %d link %s generation" % (self.pid, link) in suite.log_text(log), 20, 0.01)
+
+    def cast(self, label):
+        """From here on that room is hostile."""
+        if self.label == label:
+            return
+        self.restore()
+        self._install(binary_of(label), "tests/system/hostile")
+        self.label = label
+        self.replace(label)
+
+    def restore(self):
+        """The room's own binary takes over again, and the suite does its work."""
+        if not self.label:
+            return
+        label, self.label = self.label, None
+        self._install(binary_of(label), harness.PROGRAMS[binary_of(label)])
+        self.replace(label)
+        self.prove_service()
+
+    def prove_service(self):
+        suite.wait_ready()
+        path = write("%s/listed-%d" % (w, self.files), listed(self.files % LISTED_MAX))
+        self.files += 1
+        suite.wait_detected(path, 20)
+
+    def rest(self, *labels):
+        """A new ampmon counts deaths anew."""
+        if max(self.deaths.get(l, 0) for l in labels) < DEATHS_MAX:
+            return
+        label = self.label
+        self.restore()
+        suite.stop()
+        suite.start()
+        self.deaths, self.accusations = {}, {}
+        if label:
+            self.cast(label)
+
+    def command(self, text):
+        with open(suite.bin + "/hostile.go", "a") as f:
+            f.write("%d %s\n" % (self.pid, text))
+
+    def send(self, link, data, fds=0, count=1):
+        self.command("%s %d %d %s" % (link, count, fds, data.hex()))
+
+    def send_early(self, link, data, fds):
+        new = suite.bin + "/hostile.early"
+        with open(new + ".new", "w") as f:
+            f.write("%s 1 %d %s\n" % (link, fds, data.hex()))
+        os.rename(new + ".new", new)
+        os.kill(self.pid, signal.SIGKILL)
+        self.deaths[self.label] += 1
+
+    def prepare(self, label, link):
+        self.rest(label, link)
+        self.cast(label)
+        if link != "ampmon" and self.accusations.get(link, 0) == ACCUSATIONS_MAX:
+            self.replace(link)
+        self.await_hostile(link)
+
+    def attack(self, label, link, bad):
+        """One message; its sender is gone and nobody else."""
+        self.prepare(label, link)
+        before = state()
+        told = counter(link, "channel.hostile") if binary_of(link) != "ampread" else None
+        if bad.early:
+            self.send_early(link, bad.data, bad.fds)
+        else:
+            self.send(link, bad.data, bad.fds, bad.count)
+        self.expect_replaced(link, before, bad.why, 2 if bad.early else 1)
+        if told is not None:
+            check(counter(link, "channel.hostile") == told + 1, "not counted by %s" % link)
+
+    def expect_replaced(self, link, before, why, deaths=1, seconds=10):
+        label = self.label
+
+        def replaced():
+            st = state()
+            return st if st.restarts[label] >= before.restarts[label] + deaths and label in st.running else None
+
+        st = wait_for("%s to be replaced" % label, replaced, seconds, 0.01)
+        self.deaths[label] = self.deaths.get(label, 0) + 1
+        self.attacks += 1
+        why = "%s: %s" % (label, why)
+        if link != "ampmon":
+            self.accusations[link] = self.accusations.get(link, 0) + 1
+            why = why.replace(": ", ": %s says: " % link, 1)
+        mine = [d for n, d in st.faults if n == 4 and d.startswith(label + ": ")]
+        check(len(mine) == 1 and mine[0].endswith(why), "fault: %r, not %r" % (st.faults, why))
+        check(st.restarts[label] == before.restarts[label] + deaths, "restarted more than once")
+        check(st.counters["rooms.hostile"] == before.counters.get("rooms.hostile", 0) + 1, "not counted")
+        others = {k: v for k, v in before.pids.items() if k != label}
+        check(others == {k: v for k, v in st.pids.items() if k != label}, "others died: %r" % st.pids)
+
+    def unharmed(self, link, data, count=1, fds=0):
+        """Nothing that costs its sender its life; (before, after) of ampmon."""
+        before = state()
+        mark = "sent %d of %d to %s" % (count, count, link)
+        log = binary_of(self.label)
+        sent = suite.log_text(log).count(mark)
+        begin = time.monotonic()
+        self.send(link, data, fds, count)
+        wait_for("%d messages to be taken" % count, lambda: suite.log_text(log).count(mark) > sent, 20)
+        after = state()
+        check(time.monotonic() - begin < 15, "took %.1f s" % (time.monotonic() - begin))
+        check(before.pids == after.pids, "somebody died: %r %r" % (before.pids, after.pids))
+        return before, after
+
+
+def run_table(label, link, rows):
+    failed = []
+    for bad in rows:
+        begin = time.monotonic()
+        try:
+            stage.attack(label, link, bad)
+        except harness.Failed as e:
+            failed.append("%s: %s" % (bad.name, e))
+        if os.environ.get("AMP_VERBOSE"):
+            print("# %s -> %s: %s (%.2f s)" % (label, link, bad.name, time.monotonic() - begin), flush=True)
+    stage.restore()
+    check(not failed, "%d of %d: %s" % (len(failed), len(rows), "; ".join(failed)))
+
+
+# -- the links -------------------------------------------------------------------------
+
+
+def case_ampread_to_ampmon():
+    run_table("ampread", "ampmon", to_ampmon("ampread"))
+
+
+def case_ampcloudd_to_ampmon():
+    run_table("ampcloudd", "ampmon", to_ampmon("ampcloudd"))
+
+
+def case_ampscand_to_ampmon():
+    run_table("ampscand", "ampmon", to_ampmon("ampscand") + ONLY_AMPSCAND)
+
+
+def case_ampread_to_ampscand():
+    run_table("ampread", "ampscand", READ_TO_SCAND)
+
+
+def case_ampcloudd_to_ampscand():
+    run_table("ampcloudd", "ampscand", CLOUD_TO_SCAND)
+
+
+def case_ampscand_to_ampread():
+    run_table("ampscand", "ampread", SCAND_TO_READ)
+
+
+def case_ampscand_to_ampcloudd():
+    run_table("ampscand", "ampcloudd", SCAND_TO_CLOUD)
+
+
+# -- answers to what was asked, but not so ----------------------------------------------
+
+
+def asked_job(n):
+    """A number that ampscand waits for from the hostile ampread: files are written until it has one."""
+    log = "pid %d ready" % stage.pid
+
+    def look():
+        text = suite.log_text("ampread").split(log)[-1]
+        jobs = [int(l.split("asked ")[1].split()[0]) for l in text.splitlines() if "hostile: asked" in l]
+        if not jobs:
+            look.files += 1
+            write("%s/ask-%d-%d" % (w, n, look.files), b"ask %d %d" % (n, look.files))
+        return jobs
+
+    look.files = 0
+    return wait_for("a job of the hostile reader", look, 10)[-1]
+
+
+def case_ampread_answers_wrongly():
+    """Twice, or with what is no hash: what was asked is asked of another, no file is missed."""
+    stage.prepare("ampread", "ampscand")
+    answers = [
+        ("twice", lambda job: done(result(job, 5), result(job, 5))),  # BUSY
+        ("with half a hash", lambda job: done(result(job, 1, sha=b"\1" * 16))),
+        ("with no status", lambda job: done(result(job, 0))),
+    ]
+    for n, (name, make) in enumerate(answers):
+        stage.prepare("ampread", "ampscand")
+        paths = [write("%s/wrong-%d-%d" % (w, n, i), listed(40 + i)) for i in range(4)]
+        job = asked_job(n)
+        before = state()
+        stage.send("ampscand", make(job))
+        stage.expect_replaced("ampscand", before, CONTENT)
+        stage.restore()
+        for path in paths:
+            suite.wait_detected(path, 20)
+
+
+def case_answers_nobody_asked_for_are_counted():
+    """Acknowledgements may cross a link's end: dropped and counted, nobody dies."""
+    many = message(wire.EVENT_ACK, field(1, [1 << 40, 7, 0]))
+    stage.prepare("ampcloudd", "ampscand")
+    for link, table in (("ampscand", 10000), ("ampmon", 10000)):
+        told = counter(link, "outbox.unasked_ack")
+        stage.unharmed(link, many, count=table)
+        wait_for("all to be counted by %s" % link,
+                 lambda: counter(link, "outbox.unasked_ack") >= told + 3 * table - 3, 20)
+    stage.restore()
+
+
+# -- what is allowed, but too much or of no use --------------------------------------------
+
+
+def fds_of(pid):
+    return len(os.listdir("/proc/%d/fd" % pid))
+
+
+def case_telemetry_floods():
+    """10,000 of what a room may say as often as it likes: nobody dies, ampmon answers."""
+    stage.prepare("ampscand", "ampmon")
+    future = message(wire.CONCLUDED, body((1, 1 << 62)))
+    rows = [
+        ("scan state", message(wire.SCAN_STATE, body((1, 1 << 60), (2, 1 << 60)))),
+        ("concluded in a hundred years", future),
+        ("concluded before 1970", message(wire.CONCLUDED, body((1, -5)))),
+        ("fault", message(wire.FAULT, fault(16, detail="y" * 3000))),
+        ("clear a fault that does not stand", message(wire.FAULT, fault(12, raised=False))),
+        ("repair of a file system there is not", message(wire.REPAIR_WANTED, body((1, 12345), (3, "x")))),
+        ("repair of all, from the future", message(wire.REPAIR_WANTED, body((2, 1 << 62), (3, "x")))),
+    ]
+    for name, data in rows:
+        begin = time.monotonic()
+        _, after = stage.unharmed("ampmon", data, count=10000)
+        check(after.repairs <= 64 and len(after.faults) < 10, "%s: %r" % (name, vars(after)))
+        check(time.monotonic() - begin < 15, "%s took %.1f s" % (name, time.monotonic() - begin))
+    stage.restore()
+    check(state().protected, "not protected")
+
+
+def case_faults_raised_and_cleared_in_turn():
+    """Each change is a row of the history: who floods it is replaced."""
+    stage.prepare("ampread", "ampmon")
+    before = state()
+    for _ in range(500):
+        for raised in (True, False):
+            stage.send("ampmon", message(wire.FAULT, fault(16, raised)))
+    stage.expect_replaced("ampmon", before, "it raises and clears faults too often")
+    stage.restore()
+    rows = [r for r in suite.history("fault_raised") if "16 " in r["detail"] and "(ampread)" in r["detail"]]
+    check(len(rows) == 60, "%d rows" % len(rows))
+
+
+def case_events_that_flood():
+    """The same 10,000 times is one row; 10,000 of their own are rows, and ampmon's are not lost among them."""
+    stage.prepare("ampscand", "ampcloudd")
+    stage.unharmed("ampcloudd", message(wire.EVENT, event(uid="hostile/same", kind="hostile_same")), count=10000)
+    wait_for("one row", lambda: len(suite.history("hostile_same")) == 1, 20)
+    wait_for("all to be taken", lambda: counter("ampcloudd", "events.received") >= 10000, 20)
+    check(len(suite.history("hostile_same")) == 1, "rows: %d" % len(suite.history("hostile_same")))
+    stage.restore()
+
+
+def case_descriptors_are_closed():
+    """READ may carry four: a thousand messages with four and no item leave none open."""
+    stage.prepare("ampscand", "ampread/1")
+    pid = state().pids["ampread/1"]
+    before = fds_of(pid)
+    stage.unharmed("ampread/1", message(wire.READ), fds=4, count=1000)
+    wait_for("all to be closed", lambda: fds_of(pid) <= before, 20)
+    for name, data in (
+        ("credit", message(wire.WALK_CREDIT, body((1, 1 << 40), (2, 1)))),
+        ("cancel", message(wire.WALK_CANCEL, body((1, 1 << 40)))),
+        ("reads of nothing", read(item(mount="/nonexistent"))),
+    ):
+        stage.unharmed("ampread/1", data, count=10000)
+    stage.restore()
+
+
+# -- kills --------------------------------------------------------------------------------
+
+
+def refused(n, data):
+    told = state().counters.get("kill.refused", 0)
+    stage.unharmed("ampmon", data, count=n)
+    return wait_for("%d refusals" % n, lambda: state().counters.get("kill.refused", 0) >= told + n, 20)
+
+
+def victim():
+    path = write(suite.base + "/victim", harness.program_bytes("victim"), 0o755)
+    return path, subprocess.Popen([path, "600"])
+
+
+def case_kills_that_ampmon_must_not_do():
+    stage.prepare("ampscand", "ampmon")
+    path, p = victim()
+    try:
+        # Not on the list: refused, whoever it is.
+        for pid in (1, p.pid, suite.pidfile()):
+            refused(1, message(wire.KILL, kill(sha=b"\x33" * 32, file=identity(path), pid=pid)))
+        refused(5000, message(wire.KILL, kill(sha=b"\x33" * 32, file=identity(path), pid=p.pid)))
+        # On the list, but of processes that are nobody's to kill.
+        signalled = state().counters.get("kill.signalled", 0)
+        for n, pid in enumerate([1] + list(suite.pids().values())):
+            exe = identity("/proc/%d/exe" % pid)
+            data = kill(ident=UUID % (100 + n), pid=pid, interpreter=exe, file=NO_FILE)
+            stage.unharmed("ampmon", message(wire.KILL, data))
+        # A pid that runs something else is not signalled either.
+        stage.unharmed("ampmon", message(wire.KILL, kill(ident=UUID % 200, pid=p.pid, interpreter=identity("/bin/true"))))
+        time.sleep(0.3)
+        check(state().counters.get("kill.signalled", 0) == signalled, "somebody was signalled")
+        check(p.poll() is None, "the bystander was killed")
+        # The same request of a process that is nobody's: so it was not the form that saved the others.
+        stage.unharmed("ampmon", message(wire.KILL, kill(ident=UUID % 201, pid=p.pid, interpreter=identity(path))))
+        check(p.wait(10) == -signal.SIGKILL, "ended with %r" % p.returncode)
+    finally:
+        if p.poll() is None:
+            p.kill()
+            p.wait()
+    stage.restore()
+
+
+def case_kills_that_flood():
+    """5,000 at once that ampmon has to look into: those beyond its bound are refused, it stays alive."""
+    stage.prepare("ampscand", "ampmon")
+    begin = time.monotonic()
+    stage.unharmed("ampmon", message(wire.KILL, kill(ident=UUID % 300, pid=1)), count=5000)
+    state()
+    check(time.monotonic() - begin < 20, "took %.1f s" % (time.monotonic() - begin))
+    stage.restore()
+
+
+# -- peers ----------------------------------------------------------------------------------
+
+
+def generation(link):
+    text = suite.log_text(binary_of(stage.label))
+    mark = "pid %d link %s generation " % (stage.pid, link)
+    return int(text.rsplit(mark, 1)[1].split()[0])
+
+
+def accusation(gen):
+    return message(wire.PEER_HOSTILE, body((1, 2), (3, gen), (4, "it is\x1b[31m not")))
+
+
+def case_accusations():
+    """Of a generation that is gone: dropped. Who accuses too often goes itself."""
+    stage.prepare("ampread", "ampscand")
+    stage.unharmed("ampmon", accusation(generation("ampscand") + 7))
+    for n in range(ACCUSATIONS_MAX):
+        pid = state().pids["ampscand"]
+        gen = generation("ampscand")
+        stage.send("ampmon", accusation(gen))
+        stage.deaths["ampscand"] = stage.deaths.get("ampscand", 0) + 1
+        stage.await_successor("ampscand", pid)
+        wait_for("a new link", lambda: generation("ampscand") > gen, 10)
+    st = state()
+    detail = [d for n, d in st.faults if n == 4 and d.startswith("ampscand: ")]
+    check(detail and "\x1b" not in detail[0], "fault: %r" % st.faults)
+    before = state()
+    stage.send("ampmon", accusation(generation("ampscand")))
+    stage.expect_replaced("ampmon", before, "it called its peers hostile too often")
+    stage.restore()
+
+
+def case_links_closed_by_who_lives_on():
+    """Nobody waits for ever for a peer that took its end away: it is replaced."""
+    for label in ("ampread", "ampcloudd"):
+        stage.prepare(label, "ampscand")
+        before = state()
+        stage.command("ampscand close")
+        stage.expect_replaced("ampscand", before, "it closed its link and lives on", seconds=40)
+        stage.restore()
+
+
+harness.main(globals())
