@@ -387,7 +387,7 @@ static bool signal_process(const struct mon_kill *k, struct request *q, pid_t pi
 		return false;
 	add_victim(q->memory, &v);
 	amp_counter_add(&count_signalled, 1);
-	amp_info("killed process %d (uid %u, %s), which ran %s", (int)pid, (unsigned)v.uid,
+	amp_warn("killed process %d (uid %u, %s), which ran %s", (int)pid, (unsigned)v.uid,
 		 amp_text_escape(v.exe, strlen(v.exe), exe, sizeof(exe)), q->what);
 	return true;
 }

@@ -54,7 +54,7 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 		.file_size = 16 * MIB, /* its log */
 		.start_order = 2,
 	},
-	/* Owns events.db. Its network namespace is the host's: it will talk to the cloud. */
+	/* Owns events.db. */
 	[AMP_ROLE_CLOUD] = {
 		.id = AMP_ROLE_CLOUD,
 		.name = "ampcloudd",

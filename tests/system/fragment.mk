@@ -1,3 +1,5 @@
-# programs of the system tests
+# The system tests (contrib/check runs every test_*.py) and their programs.
+EXTRA_DIST += $(wildcard $(srcdir)/tests/system/*.py)
+
 include tests/system/walls.mk
 include tests/system/hostile.mk

@@ -443,6 +443,13 @@ def main(names):
         if failed and os.environ.get("AMP_KEEP"):
             shutil.copytree(BASE, os.environ["AMP_KEEP"], dirs_exist_ok=True, ignore_dangling_symlinks=True,
                             ignore=lambda d, n: [x for x in n if x in ("run", "bin")])
+    # The mounts go with the namespace; the directory they hid is the host's.
+    os.chdir("/")
+    run("umount", "-R", "-l", BASE, check=False)
+    try:
+        os.rmdir(BASE)
+    except OSError:
+        pass
     sys.exit(1 if failed else 0)
 
 

@@ -2,4 +2,3 @@
 check_PROGRAMS += tests/system/hostile
 tests_system_hostile_SOURCES = tests/system/hostile.c
 tests_system_hostile_LDADD = $(AMP_LIBS)
-EXTRA_DIST += tests/system/test_hostile.py tests/system/wire.py

@@ -4,7 +4,6 @@ tests_system_probe_SOURCES = tests/system/probe.c tests/system/attempts.c tests/
 	tests/system/work.c \
 	ampmon/posture.c ampmon/posture.h
 tests_system_probe_LDADD = $(AMP_LIBS)
-EXTRA_DIST += tests/system/test_walls.py
 
 .PHONY: check-walls
 check-walls: tests/system/probe
