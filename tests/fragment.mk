@@ -24,3 +24,4 @@ endif
 if ENABLE_FUZZERS
 noinst_PROGRAMS += $(FUZZERS)
 endif
+include tests/bench/fragment.mk

@@ -1,0 +1,402 @@
+"""Measures the suite against the bare system (the suite not running).
+
+    AMP_BUILD=build/dir python3 tests/bench/bench.py [--rounds N] [--only NAME,...] [--quick]
+
+As root, in namespaces of its own (tests/system/harness.py). Bare and suite
+take turns within one run, the order swapped every round, so that whatever else
+changes on the machine hits both. Prints Markdown. It measures and judges
+nothing: it never fails for slowness.
+"""
+
+import argparse
+import os
+import platform
+import random
+import shutil
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
+import harness  # noqa: E402
+
+FILES = 2000
+EXECS = 3000
+KILLS = 40
+BURST = 20000
+RATES = (1000, 2000, 4000, 6000, 8000, 12000, 16000)
+PACED_SECONDS = 4
+KEPT_UP = 0.25  # s after the last write until its verdict is in
+IDLE_SECONDS = 30
+QUICK = {"FILES": 500, "EXECS": 500, "KILLS": 10, "BURST": 4000, "RATES": (1000, 4000), "IDLE_SECONDS": 5}
+
+# -- asking ampscand ---------------------------------------------------------
+
+
+def _varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 0x80:
+            return value, at
+
+
+def _fields(data):
+    """(number, value) of a protobuf message: varints and bytes, all that a status reply has."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        value, at = _varint(data, at)
+        if key & 7 == 2:
+            value, at = data[at : at + value], at + value
+        yield key >> 3, value
+
+
+class Scanner:
+    """A connection to ampscand's own socket: far cheaper to ask often than a process of ampcli."""
+
+    STATUS, STATUS_REPLY, VERSION = 0x0401, 0x0402, 0xA501
+
+    def __init__(self, suite):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.settimeout(30)
+        self.sock.connect(suite.run + "/ampscand")
+        self.id = 0
+
+    def ask(self):
+        """({counter: value}, events in hand)"""
+        self.id += 1
+        self.sock.send(struct.pack("<HHIQ", self.VERSION, self.STATUS, 0, self.id))
+        reply = self.sock.recv(65536)
+        version, kind, length, ident = struct.unpack_from("<HHIQ", reply)
+        if (version, kind, ident, length) != (self.VERSION, self.STATUS_REPLY, self.id, len(reply) - 16):
+            raise RuntimeError("ampscand answered with something else")
+        counters, jobs = {}, 0
+        for number, value in _fields(reply[16:]):
+            if number == 2:
+                counter = dict(_fields(value))
+                counters[counter[1].decode()] = counter.get(2, 0)
+            elif number == 20:
+                jobs = value
+        return counters, jobs
+
+    def verdicts(self):
+        counters, jobs = self.ask()
+        return sum(v for k, v in counters.items() if k in ("judged.clean", "judged.allowed", "judged.blocked")), jobs
+
+    def wait(self, verdicts, seconds=300):
+        """Monotonic time at which that many verdicts are in and nothing is in hand."""
+        end = time.monotonic() + seconds
+        while True:
+            done, jobs = self.verdicts()
+            now = time.monotonic()
+            if done >= verdicts and jobs == 0:
+                return now
+            if now > end:
+                raise RuntimeError("after %d s: %d of %d verdicts, %d in hand" % (seconds, done, verdicts, jobs))
+            time.sleep(0.004)
+
+
+# -- figures -----------------------------------------------------------------
+
+
+class Table:
+    def __init__(self):
+        self.rows = []
+
+    def add(self, what, bare, suite, aim="", ratio=""):
+        self.rows.append((what, bare, suite, ratio, aim))
+        print("# %s: bare %s, suite %s %s" % (what, bare, suite, ratio), file=sys.stderr, flush=True)
+
+    def pair(self, what, bare, suite, unit, scale, aim=""):
+        """Medians of both, and of the ratios of each round."""
+        ratios = [s / b for b, s in zip(bare, suite)]
+        self.add(what, spread(bare, unit, scale), spread(suite, unit, scale), aim, spread(ratios, "", 1, 3))
+
+    def markdown(self):
+        head = ("measure", "bare", "suite", "suite / bare", "aim")
+        lines = [head, tuple("---" for _ in head)] + self.rows
+        return "\n".join("| " + " | ".join(r) + " |" for r in lines)
+
+
+def spread(values, unit, scale=1, digits=None):
+    """median (smallest to largest)"""
+    v = sorted(x * scale for x in values)
+    if digits is None:
+        digits = 0 if v[-1] >= 1000 else 1 if v[-1] >= 10 else 2
+    f = lambda x: "%.*f" % (digits, x)  # noqa: E731
+    return ("%s %s (%s to %s)" % (f(statistics.median(v)), unit, f(v[0]), f(v[-1]))).replace("  ", " ")
+
+
+def percentile(values, p):
+    v = sorted(values)
+    return v[min(len(v) - 1, int(len(v) * p))]
+
+
+def machine():
+    cpu = [l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")]
+    mem = int(open("/proc/meminfo").readline().split()[1]) / 1024 / 1024
+    here = os.path.dirname(os.path.abspath(__file__))
+    say = lambda *a: subprocess.run(a, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=here).stdout.decode().strip()  # noqa: E731
+    os_release = dict(l.rstrip().split("=", 1) for l in open("/etc/os-release") if "=" in l)
+    return "\n".join((
+        "- date: %s; source: %s" % (time.strftime("%Y-%m-%d"), say("git", "describe", "--always", "--dirty") or "release"),
+        "- machine: %d x %s, %.0f GiB" % (len(cpu), cpu[0] if cpu else platform.machine(), mem),
+        "- kernel %s; %s; %s" % (platform.release(), os_release.get("PRETTY_NAME", "").strip('"'),
+                                 say("gcc", "--version").split("\n")[0]),
+        "- OpenSSL %s, libevent %s, SQLite %s, protobuf-c %s" % tuple(
+            say("pkg-config", "--modversion", p) for p in ("libcrypto", "libevent", "sqlite3", "libprotobuf-c")),
+        "- load average at the end: %s" % " ".join(open("/proc/loadavg").read().split()[:3]),
+    ))
+
+
+# -- the bench ---------------------------------------------------------------
+
+
+class Bench:
+    def __init__(self, base, rounds):
+        self.rounds = rounds
+        self.table = Table()
+        self.base = base
+        self.ops = os.path.join(harness.BUILD, "tests/bench/bench_ops")
+        self.tmpfs = harness.mount_tmpfs(base + "/tmpfs", "mode=755")
+        self.ext4 = harness.mount_ext4(base + "/ext4", base + "/image", 1024)
+        self.suite = harness.Suite(base, [self.tmpfs, self.ext4], log_level="warn")
+        self.program = open(self.ops, "rb").read()
+        self.suite.block(self.program + b"listed")
+        self.archive = self.make_archive()
+
+    def make_archive(self):
+        """About FILES files of 1 to 16 KiB, as sources have, in directories of 50."""
+        rnd = random.Random(1)
+        top = self.base + "/tree"
+        for n in range(FILES):
+            d = "%s/%02d" % (top, n // 50)
+            os.makedirs(d, exist_ok=True)
+            size = min(16384, int(rnd.lognormvariate(8.2, 0.8)) + 64)
+            harness.write("%s/file%d" % (d, n), rnd.randbytes(size))
+        archive = self.base + "/files.tar"
+        harness.run("tar", "-cf", archive, "-C", top, ".")
+        self.archive_bytes = os.path.getsize(archive)
+        shutil.rmtree(top)
+        return archive
+
+    def op(self, *argv):
+        return harness.run(self.ops, *argv, stderr=None).stdout.decode().split()
+
+    def with_suite(self, function, *args):
+        self.suite.start()
+        try:
+            self.suite.wait_idle()
+            scanner = Scanner(self.suite)
+            return function(scanner, *args)
+        finally:
+            self.suite.stop()
+
+    def in_turn(self, function, *args):
+        """[(bare, suite)] of function(scanner or None, *args); a round that warms up is left out."""
+        pairs = []
+        for n in range(self.rounds + 1):
+            both = {}
+            for with_suite in (n % 2 == 0, n % 2 == 1):
+                os.sync()
+                both[with_suite] = self.with_suite(function, *args) if with_suite else function(None, *args)
+            if n:
+                pairs.append((both[False], both[True]))
+        return pairs
+
+    # small files
+
+    def cpu(self):
+        """{process: s on a CPU}, to the nanosecond (schedstat of every thread)."""
+        found = {}
+        for name, pid in self.suite.pids().items():
+            for task in os.listdir("/proc/%d/task" % pid):
+                ns = int(open("/proc/%d/task/%s/schedstat" % (pid, task)).read().split()[0])
+                found[name] = found.get(name, 0) + ns / 1e9
+        return found
+
+    def unpack(self, scanner, where):
+        target = where + "/unpacked"
+        os.mkdir(target)
+        before = scanner.verdicts()[0] if scanner else 0
+        cpu = self.cpu() if scanner else {}
+        begin = time.monotonic()
+        harness.run("tar", "-xf", self.archive, "-C", target)
+        self.op("read", target)
+        end = time.monotonic()
+        judged = scanner.wait(before + FILES) if scanner else end
+        spent = {n: s - cpu.get(n, 0) for n, s in self.cpu().items()} if scanner else {}
+        shutil.rmtree(target)
+        return end - begin, judged - begin, judged - end, spent
+
+    def bench_small_files(self):
+        for where, name in ((self.tmpfs, "tmpfs"), (self.ext4, "ext4 on a loop device")):
+            pairs = self.in_turn(self.unpack, where)
+            what = "unpack and read %d small files (%.1f MB), %s" % (FILES, self.archive_bytes / 1e6, name)
+            self.table.pair(what, [b[0] for b, _ in pairs], [s[0] for _, s in pairs], "ms", 1000, "1.10")
+            self.table.add("all their verdicts, %s: since the first write" % name, "-",
+                           spread([s[1] for _, s in pairs], "ms", 1000))
+            self.table.add("the same, since the last read", "-", spread([s[2] for _, s in pairs], "ms", 1000))
+            each = ", ".join("%s %.1f" % (n, statistics.median(s[3][n] for _, s in pairs) * 1000)
+                             for n in sorted(pairs[0][1][3]))
+            self.table.add("CPU time of the suite meanwhile, %s" % name, "-", "%s: %s" % (
+                spread([sum(s[3].values()) for _, s in pairs], "ms", 1000), each))
+
+    # programs
+
+    def put(self, name, tail):
+        # Written under another name, so that nothing executes a half.
+        path = self.tmpfs + "/" + name
+        harness.write(path + ".new", self.program + tail, 0o755)
+        os.rename(path + ".new", path)
+        return path
+
+    def kills(self, scanner):
+        known = self.put("listed", b"listed")
+        time.sleep(0.5)
+        times = [int(t) for t in self.op("kill", known, KILLS, 25)]
+        fresh = []
+        for n in range(KILLS):
+            path = self.put("fresh%d" % n, b"listed")
+            fresh += [int(t) for t in self.op("kill", path, 1, 25)]
+            os.unlink(path)
+        os.unlink(known)
+        return times, fresh
+
+    def bench_kill(self):
+        known, fresh = [], []
+        for _ in range(self.rounds):
+            a, b = self.with_suite(self.kills)
+            known += a
+            fresh += b
+        for what, times, aim in (("exec of a listed program to its death", known, "median under 1 ms"),
+                                 ("the same, executed right after it was written", fresh, "")):
+            self.table.add("%s (%d times)" % (what, len(times)), "-",
+                           spread(times, "ms", 1e-6, 2) + ", 95 %% within %.2f" % (percentile(times, 0.95) / 1e6), aim)
+
+    def execs(self, scanner):
+        path = self.put("clean", b"clean")
+        self.op("run", path, 50)
+        time.sleep(0.2)
+        ns = int(self.op("run", path, EXECS)[0])
+        os.unlink(path)
+        return ns
+
+    def bench_execs(self):
+        pairs = self.in_turn(self.execs)
+        self.table.pair("%d execs of a clean program" % EXECS, [b for b, _ in pairs], [s for _, s in pairs], "ms",
+                        1e-6, "1.02")
+
+    # what it costs to have it
+
+    def pss(self, pids):
+        found = {}
+        for name, pid in pids.items():
+            for line in open("/proc/%d/smaps_rollup" % pid):
+                if line.startswith("Pss:"):
+                    found[name] = int(line.split()[1]) / 1024
+        return found
+
+    def switches(self, pids):
+        found = {}
+        for name, pid in pids.items():
+            n = 0
+            for task in os.listdir("/proc/%d/task" % pid):
+                for line in open("/proc/%d/task/%s/status" % (pid, task)):
+                    if line.startswith("voluntary_ctxt_switches"):
+                        n += int(line.split()[1])
+            found[name] = n
+        return found
+
+    def bench_resident(self):
+        def measure(scanner):
+            started = self.pss(self.suite.pids())
+            self.unpack(scanner, self.tmpfs)
+            scanner.sock.close()
+            time.sleep(2)
+            pids = self.suite.pids()
+            before = self.switches(pids)
+            time.sleep(IDLE_SECONDS)
+            after = self.switches(pids)
+            rates = {n: (after[n] - before[n]) / IDLE_SECONDS for n in pids}
+            return started, self.pss(pids), rates
+
+        started, worked, rates = self.with_suite(measure)
+        each = lambda d, f: ", ".join("%s %s" % (n, f % v) for n, v in sorted(d.items()))  # noqa: E731
+        self.table.add("PSS of all processes, after the start", "-", "%.1f MiB" % sum(started.values()), "under 30 MB")
+        self.table.add("PSS after %d files" % FILES, "-", "%.1f MiB: %s" % (sum(worked.values()), each(worked, "%.1f")),
+                       "under 30 MB")
+        self.table.add("idle wake-ups a second, %d s" % IDLE_SECONDS, "-", each(rates, "%.2f"), "under 1 a process")
+
+    # throughput
+
+    def files(self, scanner, count, rate):
+        target = self.tmpfs + "/burst"
+        os.mkdir(target)
+        before = scanner.ask()[0]
+        done = scanner.verdicts()[0]
+        begin = time.monotonic()
+        self.op("files", target, count, rate)
+        end = time.monotonic()
+        judged = scanner.wait(done + count)
+        after = scanner.ask()[0]
+        grown = lambda name: after.get(name, 0) - before.get(name, 0)  # noqa: E731
+        shutil.rmtree(target)
+        return {"wrote": end - begin, "judged": judged - begin, "late": judged - end,
+                "events": grown("events.read"), "lost": grown("events.overflow")}
+
+    def bench_events(self):
+        def bursts(scanner):
+            return [self.files(scanner, BURST, 0) for _ in range(self.rounds)]
+
+        def paced(scanner):
+            best = None
+            for rate in RATES:
+                r = self.files(scanner, rate * PACED_SECONDS, rate)
+                reached = rate * PACED_SECONDS / r["wrote"]
+                if r["late"] > KEPT_UP or r["lost"]:
+                    break
+                best = (rate, reached, r)
+                if reached < rate * 0.9:
+                    break
+            return best
+
+        done = self.with_suite(bursts)
+        self.table.add("%d files as fast as they can be made: verdicts a second (overflows: %d)" % (
+            BURST, sum(r["lost"] for r in done)),
+            "-", spread([BURST / r["judged"] for r in done], "/s"))
+        self.table.add("the same: events a second", "-", spread([r["events"] / r["judged"] for r in done], "/s"))
+        best = self.with_suite(paced)
+        self.table.add("steady rate that it keeps up with for %d s (all verdicts %.0f ms after the last write)" % (
+            PACED_SECONDS, KEPT_UP * 1000), "-",
+            "%.0f files/s, %.0f events/s" % (best[1], best[2]["events"] / best[2]["wrote"]) if best else "below %d/s" % RATES[0])
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--only", default="small_files,kill,execs,resident,events")
+    p.add_argument("--quick", action="store_true", help="small numbers, to try the bench itself")
+    args = p.parse_args()
+    harness.enter()
+    if args.quick:
+        globals().update(QUICK)
+    bench = Bench(harness._prepare(), args.rounds)
+    try:
+        for name in args.only.split(","):
+            getattr(bench, "bench_" + name)()
+    finally:
+        bench.suite.cleanup()
+    print(machine())
+    print("- %d rounds, bare and suite in turn; figures: median (smallest to largest)\n" % args.rounds)
+    print(bench.table.markdown())
+
+
+if __name__ == "__main__":
+    main()
