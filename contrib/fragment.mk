@@ -41,3 +41,8 @@ print-unit-tests:
 	@echo $(UNIT_TESTS)
 print-fuzzers:
 	@echo $(FUZZERS)
+
+# System tests and what they import, whatever files there are.
+dist-hook:
+	$(MKDIR_P) '$(distdir)/tests/system'
+	cp -p $(srcdir)/tests/system/*.py '$(distdir)/tests/system/'
