@@ -20,6 +20,14 @@ struct job_list {
 	struct amp_io_job **end;
 };
 
+/*
+ * Done jobs of a busy thread are delivered together: the first at once, then
+ * those of each millisecond, or GATHER of them, or all that are left. Woken for
+ * each, the loop would take the processor from the thread each time.
+ */
+#define GATHER	    32U
+#define GATHER_USEC 1000
+
 struct amp_iothread {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -29,8 +37,10 @@ struct amp_iothread {
 	bool started;	      /* loop's */
 	bool running;	      /* lock: the thread is in its loop */
 	bool stop;	      /* lock */
+	bool wake_at_first;   /* lock: no timer runs */
+	unsigned done_count;  /* lock */
 	int pair[2];	      /* 0: loop's end, 1: thread's end */
-	struct event *wake;
+	struct event *wake, *timer;
 	_Atomic uint64_t steps;
 	_Atomic uint64_t unfinished; /* submitted, run() has not returned true */
 };
@@ -60,29 +70,23 @@ static struct amp_io_job *list_take(struct job_list *l)
 	return job;
 }
 
-/* Runs done() of all that ended. Without the lock: done() may submit. */
-static void deliver(struct amp_iothread *io)
+/* Runs done() of all that ended; returns how many. Without the lock: done() may submit. */
+static unsigned deliver(struct amp_iothread *io)
 {
 	struct amp_io_job *job, *next;
+	unsigned n;
 
 	pthread_mutex_lock(&io->lock);
 	job = io->done.first;
+	n = io->done_count;
 	list_clear(&io->done);
+	io->done_count = 0;
 	pthread_mutex_unlock(&io->lock);
 	for (; job; job = next) {
 		next = job->next; /* done() may free the job */
 		job->done(job);
 	}
-}
-
-static void on_wake(evutil_socket_t fd, short what, void *arg)
-{
-	char byte;
-
-	(void)what;
-	while (recv(fd, &byte, sizeof(byte), MSG_DONTWAIT) > 0)
-		;
-	deliver(arg);
+	return n;
 }
 
 /* A full socket means that the loop is awake anyway. */
@@ -92,10 +96,40 @@ static void wake_loop(struct amp_iothread *io)
 		;
 }
 
+/* While the thread is busy and gets something done, it is left alone for a while. */
+static void deliver_and_wait(struct amp_iothread *io)
+{
+	const struct timeval tv = {.tv_usec = GATHER_USEC};
+	bool busy = deliver(io) > 0 && atomic_load(&io->unfinished) > 0 && evtimer_add(io->timer, &tv) == 0;
+
+	pthread_mutex_lock(&io->lock);
+	io->wake_at_first = !busy;
+	if (io->wake_at_first && io->done.first)
+		wake_loop(io);
+	pthread_mutex_unlock(&io->lock);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	char byte;
+
+	(void)what;
+	while (recv(fd, &byte, sizeof(byte), MSG_DONTWAIT) > 0)
+		;
+	deliver_and_wait(arg);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	deliver_and_wait(arg);
+}
+
 /* Runs one job; the lock is held at entry and at return. */
 static void run_one(struct amp_iothread *io, struct amp_io_job *job)
 {
-	bool finished, first;
+	bool finished;
 
 	pthread_mutex_unlock(&io->lock);
 	finished = job->run(job);
@@ -106,9 +140,9 @@ static void run_one(struct amp_iothread *io, struct amp_io_job *job)
 		return;
 	}
 	atomic_fetch_sub(&io->unfinished, 1);
-	first = !io->done.first;
 	list_put(&io->done, job);
-	if (first)
+	io->done_count++;
+	if ((io->wake_at_first && io->done_count == 1) || io->done_count == GATHER || !io->todo.first)
 		wake_loop(io);
 }
 
@@ -141,7 +175,8 @@ static int make_wake(struct amp_iothread *io, struct event_base *base)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, io->pair))
 		return -1;
 	io->wake = event_new(base, io->pair[0], EV_READ | EV_PERSIST, on_wake, io);
-	if (!io->wake || event_add(io->wake, NULL)) {
+	io->timer = evtimer_new(base, on_timer, io);
+	if (!io->wake || !io->timer || event_add(io->wake, NULL)) {
 		errno = ENOMEM;
 		return -1;
 	}
@@ -154,6 +189,8 @@ static void destroy(struct amp_iothread *io)
 
 	if (io->wake)
 		event_free(io->wake);
+	if (io->timer)
+		event_free(io->timer);
 	for (int i = 0; i < 2; i++)
 		if (io->pair[i] >= 0)
 			close(io->pair[i]);
@@ -173,6 +210,7 @@ struct amp_iothread *amp_iothread_new(struct event_base *base)
 	pthread_cond_init(&io->changed, NULL);
 	list_clear(&io->todo);
 	list_clear(&io->done);
+	io->wake_at_first = true;
 	io->pair[0] = io->pair[1] = -1;
 	if (make_wake(io, base)) {
 		destroy(io);

@@ -13,6 +13,7 @@
 
 /* The I/O thread is the only one that hashes. */
 static uint8_t chunk[CHUNK];
+static struct amp_sha256 *spare; /* of the last file, for the next */
 
 bool amp_hash_identity(int fd, struct amp_read_outcome *out)
 {
@@ -47,10 +48,12 @@ bool amp_hash_begin(struct amp_hash *h, int fd, uint64_t limit, struct amp_read_
 
 	memset(h, 0, sizeof(*h));
 	h->fd = fd;
-	if (!amp_hash_identity(fd, out) || !amp_hash_permitted(limit, out))
+	/* Found by inspect() just now: what changed since then shows in the end. */
+	if ((!out->has_identity && !amp_hash_identity(fd, out)) || !amp_hash_permitted(limit, out))
 		return false;
 	h->before = out->identity;
-	h->sha = amp_sha256_new();
+	h->sha = spare ? spare : amp_sha256_new();
+	spare = NULL;
 	if (!h->sha || amp_sha256_begin(h->sha) < 0) {
 		amp_hash_free(h);
 		failed(out, ENOMEM);
@@ -62,8 +65,10 @@ bool amp_hash_begin(struct amp_hash *h, int fd, uint64_t limit, struct amp_read_
 
 void amp_hash_free(struct amp_hash *h)
 {
-	if (h->sha)
+	if (h->sha && spare)
 		amp_sha256_free(h->sha);
+	else if (h->sha)
+		spare = h->sha;
 	h->sha = NULL;
 }
 
@@ -130,7 +135,7 @@ bool amp_hash_step(struct amp_hash *h, uint64_t bytes, struct amp_read_outcome *
 		n = next_chunk(h, out);
 		/* Who appends for ever is not followed: a chunk beyond the size
 		 * at the start proves the change. */
-		over = n <= 0 || h->offset >= h->before.size + CHUNK;
+		over = n <= 0 || h->offset == h->before.size || h->offset >= h->before.size + CHUNK;
 		if (n < 0)
 			failed(out, errno);
 		else if (over)

@@ -176,6 +176,32 @@ static void test_busy_and_steps(void **state)
 	assert_int_equal(amp_iothread_steps(io), steps + 2);
 }
 
+/* A job that hangs in a disk keeps back nothing of those before it, however often that happens. */
+static void test_stalled_job_keeps_nothing_back(void **state)
+{
+	struct test_job quick[4], stalled[4];
+
+	(void)state;
+	assert_int_equal(amp_iothread_start(io), 0);
+	for (int i = 0; i < 4; i++) {
+		quick[i] = new_job(2 * i, 1);
+		stalled[i] = new_job(2 * i + 1, 1);
+		stalled[i].job.run = run_at_gate;
+		amp_iothread_submit(io, &quick[i].job);
+		amp_iothread_submit(io, &stalled[i].job);
+	}
+	for (int i = 0; i < 4; i++) {
+		sem_wait(&entered);
+		loop_until(2 * i + 1);
+		assert_true(amp_iothread_busy(io));
+		usleep(3000); /* whatever timer ran has expired */
+		assert_int_equal(event_base_loop(base, EVLOOP_NONBLOCK), 0);
+		assert_int_equal(n_done, 2 * i + 1);
+		sem_post(&gate);
+	}
+	loop_until(8);
+}
+
 /* Submits one more from done(), as a long piece of work does. */
 static void submit_again(struct amp_io_job *job)
 {
@@ -229,6 +255,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_long_jobs_share, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_busy_and_steps, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stalled_job_keeps_nothing_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_submit_from_done, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_free_loses_nothing, setup, teardown),
 	};
