@@ -16,6 +16,7 @@
 
 #include "proto/event.pb-c.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,8 +290,10 @@ static bool is_nameless(const struct occurrence *o, const struct amp_identity *i
 	if ((o->cause & ~(unsigned)EVENT_WRITE) || o->name_size < 2 || o->name[0] != '#' || !o->path ||
 	    strspn(o->name + 1, "0123456789") != o->name_size - 1)
 		return false;
-	return amp_statx_identity(AT_FDCWD, o->path, AT_SYMLINK_NOFOLLOW, &there) != 0 ||
-	       there.ino != id->ino;
+	/* What we may not look at (a private directory) may well have this name. */
+	if (amp_statx_identity(AT_FDCWD, o->path, AT_SYMLINK_NOFOLLOW, &there) != 0)
+		return errno == ENOENT || id->nlink == 0;
+	return there.ino != id->ino;
 }
 
 void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const struct rule *rule,
