@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define CREDIT	   1024U
-#define ACTIVE_MAX 2U
 #define MOVE_TRIES 5U
 
 struct walk {
@@ -181,19 +180,30 @@ static int ask(struct scand *s, struct walk *w, struct amp_channel *ch)
 	return amp_channel_send(ch, AMP_MSG_WALK, 0, &body.base, NULL, 0);
 }
 
-/* Oldest first, moved directories before repairs: they are short. */
-static struct walk *next_walk(struct scand *s, unsigned *active)
+static struct walk *next_of(struct scand *s, bool repair)
 {
-	struct walk *best = NULL;
+	struct walk *oldest = NULL;
 
-	*active = 0;
 	for (struct walk *w = s->walks; w; w = w->next) {
+		if (walk_is_repair(w) != repair)
+			continue;
 		if (w->active)
-			(*active)++;
-		else if (!w->walked && (!best || !w->repair_id || best->repair_id))
-			best = w;
+			return NULL;
+		if (!w->walked)
+			oldest = w;
 	}
-	return best;
+	return oldest;
+}
+
+/*
+ * One moved directory and one repair at a time, oldest first: who moves a
+ * large directory to and fro must not keep repairs from being done.
+ */
+static struct walk *next_walk(struct scand *s)
+{
+	struct walk *w = next_of(s, false);
+
+	return w ? w : next_of(s, true);
 }
 
 void walks_pump(struct scand *s)
@@ -201,9 +211,8 @@ void walks_pump(struct scand *s)
 	int at;
 	struct amp_channel *ch = readers_walker(s, &at);
 	struct walk *w;
-	unsigned active;
 
-	while (ch && s->started && (w = next_walk(s, &active)) != NULL && active < ACTIVE_MAX) {
+	while (ch && s->started && (w = next_walk(s)) != NULL) {
 		if (ask(s, w, ch) != 0)
 			return;
 		if (w->walked) {
@@ -340,15 +349,17 @@ void walk_reader_gone(struct scand *s, int reader)
 
 void walk_filesystem_gone(struct scand *s, uint64_t fsid)
 {
-	for (struct walk *w = s->walks; w;) {
-		struct walk *next = w->next;
+	struct walk *w = s->walks;
 
-		if (w->fsid == fsid && !w->active && !w->walked) {
-			w->walked = true;
-			snprintf(w->error, sizeof(w->error), "the file system is gone");
-			finish(s, w);
+	while (w) {
+		if (w->fsid != fsid || w->active || w->walked) {
+			w = w->next;
+			continue;
 		}
-		w = next;
+		w->walked = true;
+		snprintf(w->error, sizeof(w->error), "the file system is gone");
+		finish(s, w);
+		w = s->walks; /* finish() may have ended others as well */
 	}
 }
 
