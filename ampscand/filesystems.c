@@ -100,6 +100,7 @@ int filesystems_set(struct filesystems *t, const Amp__FileSystem *wire)
 		return -1;
 	}
 	fs->generation = old ? old->generation + 1 : 1;
+	fs->unread_since_ns = old ? old->unread_since_ns : 0;
 	filesystems_remove(t, wire->fsid);
 	fs->next = t->first;
 	t->first = fs;

@@ -22,7 +22,8 @@ struct filesystem {
 	char *mount_point;  /* NUL-terminated; "" : none whole */
 	size_t watch_count; /* 0: everywhere */
 	char **watch;
-	uint32_t generation; /* of its paths: grows when cached ones may be wrong */
+	uint32_t generation;	 /* of its paths: grows when cached ones may be wrong */
+	int64_t unread_since_ns; /* realtime of an event given up because no path led here; 0: none */
 };
 
 struct filesystems {

@@ -23,6 +23,7 @@
 #define TRAIL_HANDLE 40U
 #define OWN_MAX	     32U
 #define TRIES_MAX    3U
+#define CROWD	     64U /* events of a job, from where on those alike are one */
 
 struct trail {
 	pid_t pid;
@@ -44,6 +45,7 @@ static struct amp_counter count_overflow = AMP_COUNTER("events.overflow", true);
 static struct amp_counter count_early = AMP_COUNTER("events.unknown_filesystem", false);
 static struct amp_counter count_own = AMP_COUNTER("events.own", false);
 static struct amp_counter count_fast = AMP_COUNTER("events.known_programs", false);
+static struct amp_counter count_joined = AMP_COUNTER("events.joined", false);
 static struct amp_counter count_no_handle = AMP_COUNTER("events.without_handle", true);
 static struct amp_counter count_no_memory = AMP_COUNTER("events.no_memory", true);
 static struct amp_counter count_unscannable = AMP_COUNTER("events.unscannable", true);
@@ -183,6 +185,8 @@ static bool known_program(struct scand *s, const struct file_event *ev)
 	r = rules_lookup(s->rules, v->sha256);
 	if (r && r->kind == AMP__POLICY_ENTRY__KIND__BLOCKED)
 		return false;
+	if (!judge_is_firm(v))
+		return false; /* only a look tells whether it is still what was judged */
 	amp_counter_add(&count_fast, 1);
 	return true;
 }
@@ -204,6 +208,35 @@ static bool joins_settling(struct scand *s, struct job *j, const struct file_eve
 	return false;
 }
 
+static bool same_who(const struct who *a, const struct who *b)
+{
+	if (!a || !b || !a->known || !b->known)
+		return (!a || !a->known) && (!b || !b->known); /* either is excluded by nothing */
+	return a->pid == b->pid && a->uid == b->uid && a->exe_ino == b->exe_ino && a->exe_dev == b->exe_dev;
+}
+
+/*
+ * The same again while the job waits. Of few events each is kept for itself;
+ * one process can make any number, so of many those are one that are alike.
+ */
+static bool joins_crowd(struct scand *s, struct job *j, const struct file_event *ev, unsigned cause,
+			const struct who *who)
+{
+	for (struct occurrence *o = j->count >= CROWD ? j->first : NULL; o; o = o->next) {
+		if (o->cause != cause || o->walk || (ev->fd >= 0) != (o->fd >= 0) ||
+		    o->name_size != ev->name_size || memcmp(o->name, ev->name, ev->name_size) != 0 ||
+		    !same_who(o->who, who) || (o->directory != NULL) != (ev->directory.handle.size != 0) ||
+		    (o->directory && !amp_fileid_equal(o->directory, &ev->directory)))
+			continue;
+		amp_counter_add(&count_joined, 1);
+		if (j->state == JOB_READING && (cause & CAUSE_CONTENT))
+			j->dirty = o->after = true;
+		conclude_slot(s, ev); /* the older one is kept until all is done */
+		return true;
+	}
+	return false;
+}
+
 static struct occurrence *make_occurrence(struct scand *s, const struct file_event *ev, unsigned cause,
 					  struct who *who)
 {
@@ -216,8 +249,13 @@ static struct occurrence *make_occurrence(struct scand *s, const struct file_eve
 	if (ev->slot.kind != SLOT_NONE)
 		o->time_ns = buffers_time(s->buffers, ev->slot);
 	o->who = who_ref(who);
-	if (ev->fd >= 0)
-		o->fd = fcntl(ev->fd, F_DUPFD_CLOEXEC, 0);
+	if (ev->fd < 0)
+		return o;
+	o->fd = fcntl(ev->fd, F_DUPFD_CLOEXEC, 0);
+	if (o->fd >= 0)
+		s->event_fds++;
+	else
+		amp_counter_add(&count_no_memory, 1); /* its handle may still do */
 	return o;
 }
 
@@ -230,12 +268,28 @@ static void enter(struct job *j, struct occurrence *o, bool content)
 	}
 }
 
+/* An occurrence of the event in its job; without memory for it, the event is over. */
+static void add_event(struct scand *s, struct job *j, const struct file_event *ev, unsigned cause,
+		      struct who *who)
+{
+	struct occurrence *o;
+
+	if (joins_crowd(s, j, ev, cause, who))
+		return;
+	o = make_occurrence(s, ev, cause, who);
+	if (o) {
+		enter(j, o, (cause & CAUSE_CONTENT) != 0);
+		return;
+	}
+	amp_counter_add(&count_no_memory, 1);
+	conclude_slot(s, ev);
+}
+
 static void on_file(struct scand *s, const struct file_event *ev)
 {
 	unsigned content = ev->bits & CAUSE_CONTENT;
 	struct who *who = who_look(s->who, ev->pid, ev->pidfd);
 	struct job *j = job_get(s, &ev->file, who ? who->uid : 0);
-	struct occurrence *o = NULL;
 
 	if (!j) {
 		amp_counter_add(&count_no_memory, 1);
@@ -247,9 +301,7 @@ static void on_file(struct scand *s, const struct file_event *ev)
 		if (content & EVENT_WRITE)
 			job_unsettle(j);
 	} else if (content) {
-		o = make_occurrence(s, ev, content, who);
-		if (o)
-			enter(j, o, true);
+		add_event(s, j, ev, content, who);
 	}
 	if (ev->bits & EVENT_EXEC) {
 		struct file_event exec = *ev;
@@ -257,9 +309,7 @@ static void on_file(struct scand *s, const struct file_event *ev)
 		/* Both in one event: the slot stays with the first. */
 		if (content)
 			exec.slot.kind = SLOT_NONE;
-		o = make_occurrence(s, &exec, EVENT_EXEC, who);
-		if (o)
-			enter(j, o, false);
+		add_event(s, j, &exec, EVENT_EXEC, who);
 		job_unsettle(j);
 	}
 	who_unref(who);
@@ -325,11 +375,14 @@ static void on_event(const struct file_event *ev, void *arg)
 		buffers_in_hand(s->buffers, ev->slot, false);
 }
 
+bool intake_is_full(const struct scand *s)
+{
+	return s->occurrences >= SCAND_OCCURRENCES_MAX || s->event_fds >= SCAND_FDS_MAX;
+}
+
 static bool is_full(void *arg)
 {
-	const struct scand *s = arg;
-
-	return s->occurrences >= SCAND_OCCURRENCES_MAX;
+	return intake_is_full(arg);
 }
 
 static void on_batch(void *arg)
@@ -351,6 +404,7 @@ void intake_running(struct scand *s, pid_t pid)
 {
 	struct amp_fileid file = {0};
 	struct amp_identity id;
+	const struct verdict *v;
 	struct filesystem *fs;
 	struct occurrence *o;
 	struct job *j;
@@ -365,6 +419,9 @@ void intake_running(struct scand *s, pid_t pid)
 	if (!fs || !s->rules)
 		return;
 	file.fsid = fs->fsid;
+	v = verdicts_find(&s->verdicts, &file);
+	if (v && !amp_identity_same_content(&v->identity, &id))
+		verdicts_remove(&s->verdicts, &file);
 	snprintf(link, sizeof(link), "%d/exe", (int)pid);
 	n = readlinkat(s->proc, link, exe, sizeof(exe));
 	o = occurrence_new(&file, NULL, 0);
@@ -375,7 +432,7 @@ void intake_running(struct scand *s, pid_t pid)
 		return;
 	}
 	o->cause = CAUSE_RUNNING;
-	o->who = who_make(true, pid, id.uid, exe, n > 0 ? (size_t)n : 0);
+	o->who = who_make(true, pid, who_uid(s->who, pid), exe, n > 0 ? (size_t)n : 0);
 	enter(j, o, false);
 	job_advance(j);
 }

@@ -107,23 +107,25 @@ void job_add(struct job *j, struct occurrence *o)
 	else
 		j->first = o;
 	j->last = o;
+	j->count++;
 	j->scand->occurrences++;
 }
 
 void occurrence_detach(struct occurrence *o)
 {
 	struct job *j = o->job;
-	struct occurrence **p;
+	struct occurrence **p, *before = NULL;
 
 	if (!j)
 		return;
 	for (p = &j->first; *p && *p != o; p = &(*p)->next)
-		;
-	if (*p)
+		before = *p;
+	if (*p) {
 		*p = o->next;
-	j->last = NULL;
-	for (struct occurrence *i = j->first; i; i = i->next)
-		j->last = i;
+		j->count--;
+	}
+	if (j->last == o)
+		j->last = before;
 	o->job = NULL;
 	o->next = NULL;
 }
@@ -136,8 +138,10 @@ void occurrence_conclude(struct scand *s, struct occurrence *o)
 		buffers_conclude(s->buffers, o->slot);
 	if (o->walk)
 		walk_entry_concluded(s, o->walk);
-	if (o->fd >= 0)
+	if (o->fd >= 0) {
 		close(o->fd);
+		s->event_fds--;
+	}
 	who_unref(o->who);
 	free(o->path);
 	free(o);
@@ -168,18 +172,23 @@ static void queue_remove(struct job **first, struct job **last, struct job *j)
 	j->queue_next = j->queue_prev = NULL;
 }
 
-static struct bucket *bucket_of(struct scand *s, uid_t uid)
+static struct bucket **ring_of(struct scand *s, bool large)
 {
-	struct bucket **p = &s->buckets;
+	return large ? &s->large_buckets : &s->buckets;
+}
+
+static struct bucket *bucket_of(const struct job *j)
+{
+	struct bucket **p = ring_of(j->scand, j->large);
 	struct bucket *b;
 
 	for (; *p; p = &(*p)->next)
-		if ((*p)->uid == uid)
+		if ((*p)->uid == j->bucket)
 			return *p;
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return NULL;
-	b->uid = uid;
+	b->uid = j->bucket;
 	*p = b;
 	return b;
 }
@@ -192,7 +201,7 @@ static void unlink_state(struct job *j)
 	if (j->state == JOB_SETTLING) {
 		queue_remove(&s->settling, &s->settling_last, j);
 	} else if (j->state == JOB_QUEUED) {
-		struct bucket *b = bucket_of(s, j->bucket);
+		struct bucket *b = bucket_of(j);
 
 		if (b)
 			queue_remove(&b->first, &b->last, j);
@@ -202,28 +211,36 @@ static void unlink_state(struct job *j)
 	j->state = JOB_PATHS;
 }
 
-/* The next queued job, users in turn; it is out of its queue. NULL: none. */
-struct job *job_next(struct scand *s)
+/* Its job is the next; then it is the turn of all others. */
+static struct job *take_turn(struct bucket **at)
 {
-	while (s->buckets) {
-		struct bucket *b = s->buckets;
-		struct job *j = b->first;
+	struct bucket *b = *at;
+	struct job *j = b->first;
 
-		s->buckets = b->next;
-		if (!j) {
+	*at = b->next;
+	while (*at)
+		at = &(*at)->next;
+	*at = b;
+	b->next = NULL;
+	queue_remove(&b->first, &b->last, j);
+	j->state = JOB_PATHS;
+	return j;
+}
+
+/* The next queued job, users in turn; it is out of its queue. NULL: none that may be read now. */
+struct job *job_next(struct scand *s, bool large)
+{
+	struct bucket **p = ring_of(s, large), *b;
+
+	while ((b = *p)) {
+		if (!b->first) {
+			*p = b->next;
 			free(b);
-			continue;
+		} else if (large && readers_large_of(s, b->uid) >= SCAND_LARGE_OWNER) {
+			p = &b->next;
+		} else {
+			return take_turn(p);
 		}
-		queue_remove(&b->first, &b->last, j);
-		j->state = JOB_PATHS;
-		for (struct bucket **p = &s->buckets;; p = &(*p)->next) {
-			if (*p)
-				continue;
-			*p = b;
-			b->next = NULL;
-			break;
-		}
-		return j;
 	}
 	return NULL;
 }
@@ -350,7 +367,7 @@ static void drop_out_of_scope(struct job *j, const struct filesystem *fs)
 
 static void queue_for_reading(struct job *j)
 {
-	struct bucket *b = bucket_of(j->scand, j->bucket);
+	struct bucket *b = bucket_of(j);
 
 	if (!b) {
 		job_conclude(j);
@@ -359,6 +376,14 @@ static void queue_for_reading(struct job *j)
 	j->state = JOB_QUEUED;
 	queue_push(&b->first, &b->last, j);
 	scand_pump_later(j->scand);
+}
+
+static bool executed(const struct job *j)
+{
+	for (const struct occurrence *o = j->first; o; o = o->next)
+		if (o->cause & EVENT_EXEC)
+			return true;
+	return false;
 }
 
 void job_advance(struct job *j)
@@ -382,7 +407,14 @@ void job_advance(struct job *j)
 		return;
 	}
 	v = j->dirty ? NULL : verdicts_find(&s->verdicts, j->id);
-	if (v && judge_cached(j, v))
+	/* What is executed may have been changed without an event: that is looked at
+	 * first; or it is read again, where its times would not tell. */
+	j->confirm = v && executed(j) && !judge_is_firm(v);
+	if (j->confirm && v->racy) {
+		j->confirm = false;
+		v = NULL;
+	}
+	if (v && !j->confirm && judge_cached(j, v))
 		return;
 	queue_for_reading(j);
 }
@@ -392,8 +424,8 @@ static int64_t age_of(const struct occurrence *o, int64_t now)
 	return now - o->time_ns;
 }
 
-/* Events that take longer than a second leave their read buffer. */
-void jobs_house_keeping(struct scand *s)
+/* Events that take longer than a second leave their read buffer. False: no slot is free. */
+static bool park_all(struct scand *s)
 {
 	int64_t now = amp_clock_realtime();
 
@@ -403,7 +435,51 @@ void jobs_house_keeping(struct scand *s)
 		for (struct occurrence *o = j->first; o; o = o->next)
 			if (o->slot.kind == SLOT_BUFFER && age_of(o, now) > PARK_AFTER_NS &&
 			    park_occurrence(s, o, j->id) != 0)
-				return; /* no slot free: the rest stays where it is */
+				return false; /* the rest stays where it is */
+	}
+	return true;
+}
+
+/* Events of jobs that wait long; with `slots`, only those that are kept somewhere. */
+static size_t long_waits(const struct scand *s, bool slots)
+{
+	size_t n = 0;
+
+	for (const struct cache_node *c = s->jobs.oldest; c; c = c->newer) {
+		const struct job *j = (const struct job *)c;
+
+		for (const struct occurrence *o = judge_waits_long(j) ? j->first : NULL; o; o = o->next)
+			n += !slots || o->slot.kind != SLOT_NONE;
+	}
+	return n;
+}
+
+/*
+ * What waits for a lease, a pause or its turn among large files may wait for
+ * minutes, and any user can make much of it. It has half of the room at most,
+ * or nobody's events would be read any more.
+ */
+void jobs_house_keeping(struct scand *s)
+{
+	bool parked = park_all(s), full = intake_is_full(s);
+	size_t half = parked ? SCAND_OCCURRENCES_MAX / 2 : AMP_BUFFERS_PARKED / 2, n;
+
+	if (parked && s->event_fds >= SCAND_FDS_MAX)
+		half = SCAND_FDS_MAX / 2;
+	if (parked && !full)
+		return;
+	n = long_waits(s, !parked);
+	if (n > half)
+		judge_relieve(s, n - half, !parked);
+}
+
+static void free_ring(struct bucket **ring)
+{
+	while (*ring) {
+		struct bucket *b = *ring;
+
+		*ring = b->next;
+		free(b);
 	}
 }
 
@@ -412,12 +488,8 @@ void jobs_free(struct scand *s)
 	while (s->jobs.buckets && s->jobs.oldest)
 		job_conclude((struct job *)s->jobs.oldest);
 	cache_free(&s->jobs);
-	while (s->buckets) {
-		struct bucket *b = s->buckets;
-
-		s->buckets = b->next;
-		free(b);
-	}
+	free_ring(&s->buckets);
+	free_ring(&s->large_buckets);
 	if (s->settle_timer)
 		event_free(s->settle_timer);
 }

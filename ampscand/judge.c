@@ -22,6 +22,10 @@
 #define DEATHS_MAX	 3
 #define BUSY_MAX	 8 /* 50 ms, 1 s, then 10 s each: a lease is broken after 45 s */
 
+#define HIDDEN_MAX 3
+#define QUICK_SIZE (8ULL << 20)	 /* larger: read in the turn of large files */
+#define READ_MAX   (64ULL << 30) /* larger: not read; a file full of holes costs its maker nothing */
+
 static const unsigned again_ms[] = {50, 1000, 10000};
 
 struct cooldown {
@@ -39,6 +43,8 @@ static struct amp_counter count_gone = AMP_COUNTER("read.gone", false);
 static struct amp_counter count_special = AMP_COUNTER("read.not_regular", false);
 static struct amp_counter count_unreadable = AMP_COUNTER("read.unreadable", true);
 static struct amp_counter count_no_mount = AMP_COUNTER("read.no_mount", true);
+static struct amp_counter count_relieved = AMP_COUNTER("read.given_up_for_room", true);
+static struct amp_counter count_confirmed = AMP_COUNTER("judged.confirmed", false);
 static struct amp_counter count_cooling = AMP_COUNTER("read.deferred_large", false);
 
 static struct cooldown *cooldown_find(struct scand *s, const struct amp_fileid *id)
@@ -83,38 +89,59 @@ uint64_t judge_limit(struct scand *s, const struct amp_fileid *id)
 	return judge_cooldown(s, id) ? s->rules->max_file_size : 0;
 }
 
+/* What is larger than this is not read now. */
+static uint64_t size_limit(struct scand *s, const struct job *j)
+{
+	uint64_t limit = j->large ? READ_MAX : QUICK_SIZE, cooling = judge_limit(s, j->id);
+
+	return cooling && cooling < limit ? cooling : limit;
+}
+
+static void unreachable(struct job *j);
+
 static int ask_for(struct scand *s, struct job *j)
 {
 	const struct filesystem *fs = filesystems_find(&s->filesystems, j->id->fsid);
-	uint64_t limit = judge_limit(s, j->id);
+	Amp__ReadItem__Want want = j->confirm ? AMP__READ_ITEM__WANT__IDENTITY : AMP__READ_ITEM__WANT__HASH;
 	int fd = j->first ? j->first->fd : -1;
 
 	if (!fs || !j->first) {
 		job_conclude(j);
 		return 0;
 	}
-	j->limited = limit != 0;
-	if (readers_ask(s, j, AMP__READ_ITEM__WANT__HASH, fs, j->id, limit, fd, &j->reader) != 0)
+	if (fd < 0 && !fs->mount_point[0]) {
+		unreachable(j);
+		return 0;
+	}
+	if (readers_ask(s, j, want, fs, j->id, size_limit(s, j), fd, &j->reader) != 0)
 		return -1;
 	j->state = JOB_READING;
+	if (j->confirm)
+		return 0;
 	j->dirty = false;
 	for (struct occurrence *o = j->first; o; o = o->next)
 		o->after = false;
 	return 0;
 }
 
+/* The next in turn to a reader. False: none, or no room. */
+static bool dispatch_one(struct scand *s, bool large)
+{
+	struct job *j = job_next(s, large);
+
+	if (j && ask_for(s, j) == 0)
+		return true;
+	if (j)
+		job_defer(j, 50);
+	return false;
+}
+
 void judge_dispatch(struct scand *s)
 {
-	while (readers_have_room(s)) {
-		struct job *j = job_next(s);
-
-		if (!j)
-			return;
-		if (ask_for(s, j) != 0) {
-			job_defer(j, 50);
-			return;
-		}
-	}
+	while (readers_have_room_for_large(s) && dispatch_one(s, true))
+		;
+	while (readers_have_room(s) && dispatch_one(s, false))
+		;
 }
 
 void judge_reader_died(struct job *j)
@@ -140,9 +167,21 @@ static void again(struct job *j, unsigned n)
 	job_defer(j, again_ms[n < steps ? n : steps - 1]);
 }
 
+/* What happened on a file system to which no path leads is looked for when one does again. */
+static void note_unread(struct job *j)
+{
+	struct filesystem *fs = filesystems_find(&j->scand->filesystems, j->id->fsid);
+
+	if (!fs || !j->hidden || !j->first)
+		return;
+	if (!fs->unread_since_ns || j->first->time_ns < fs->unread_since_ns)
+		fs->unread_since_ns = j->first->time_ns;
+}
+
 static void give_up(struct job *j, const char *why)
 {
 	amp_counter_add(&count_unreadable, 1);
+	note_unread(j);
 	while (j->first)
 		act_unjudged(j->scand, j->first, j->id, "file_unreadable", why);
 	job_conclude(j);
@@ -203,21 +242,100 @@ static void on_gone(struct job *j, const Amp__ReadResult *r)
 	job_conclude(j);
 }
 
+/* Something is mounted over it; or it was unmounted, of which ampmon tells soon. */
+static void unreachable(struct job *j)
+{
+	if (j->hidden < HIDDEN_MAX) {
+		again(j, j->hidden++);
+		return;
+	}
+	amp_counter_add(&count_no_mount, 1);
+	give_up(j, "no path leads to its file system: another one is mounted over it");
+}
+
 static void on_no_mount(struct job *j, const Amp__ReadResult *r)
 {
 	(void)r;
-	amp_counter_add(&count_no_mount, 1);
-	job_conclude(j);
+	unreachable(j);
+}
+
+static void cool_down(struct job *j, int64_t ns)
+{
+	int64_t ms = ns / AMP_NS_PER_MS + 1;
+
+	amp_counter_add(&count_cooling, 1);
+	j->dirty = true;
+	job_defer(j, ms > 3600000 ? 3600000U : (unsigned)ms);
 }
 
 static void on_too_large(struct job *j, const Amp__ReadResult *r)
 {
-	int64_t ms = judge_cooldown(j->scand, j->id) / AMP_NS_PER_MS + 1;
+	int64_t pause = judge_cooldown(j->scand, j->id);
 
-	(void)r;
-	amp_counter_add(&count_cooling, 1);
+	if (r->identity->size > READ_MAX) {
+		give_up(j, "it is larger than 64 GiB");
+	} else if (pause) {
+		cool_down(j, pause);
+	} else if (j->large) {
+		again(j, 1); /* the pause ended meanwhile */
+	} else {
+		j->large = true;
+		j->bucket = r->identity->uid;
+		j->dirty = true;
+		job_advance(j);
+	}
+}
+
+/* Is it still what is cached? */
+static void on_identity(struct job *j, const Amp__ReadResult *r)
+{
+	struct scand *s = j->scand;
+	const struct verdict *v = j->dirty ? NULL : verdicts_find(&s->verdicts, j->id);
+	struct amp_identity id;
+
+	if (v && !v->racy && amp_identity_from_wire(r->identity, &id) == 0 &&
+	    amp_identity_same_content(&v->identity, &id) && judge_cached(j, v)) {
+		amp_counter_add(&count_confirmed, 1);
+		return;
+	}
+	verdicts_remove(&s->verdicts, j->id);
 	j->dirty = true;
-	job_defer(j, ms > 3600000 ? 3600000U : (unsigned)ms);
+	job_advance(j);
+}
+
+bool judge_is_firm(const struct verdict *v)
+{
+	/* truncate(2) makes no event (FACTS 10b E1); who may write may do it. */
+	return v->identity.uid == 0 && (v->identity.mode & 022) == 0;
+}
+
+bool judge_waits_long(const struct job *j)
+{
+	return j->state == JOB_DEFERRED || (j->state == JOB_QUEUED && j->large);
+}
+
+static size_t slots_of(const struct job *j)
+{
+	size_t n = 0;
+
+	for (const struct occurrence *o = j->first; o; o = o->next)
+		n += o->slot.kind != SLOT_NONE;
+	return n;
+}
+
+void judge_relieve(struct scand *s, size_t n, bool slots)
+{
+	for (struct cache_node *c = s->jobs.oldest; c && n > 0;) {
+		struct job *j = (struct job *)c;
+		size_t gain = slots ? slots_of(j) : j->count;
+
+		c = c->newer;
+		if (!judge_waits_long(j) || gain == 0)
+			continue;
+		n -= gain < n ? gain : n;
+		amp_counter_add(&count_relieved, 1);
+		give_up(j, "too much was waiting, and this longest");
+	}
 }
 
 typedef void result_handler(struct job *j, const Amp__ReadResult *r);
@@ -239,7 +357,9 @@ void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r)
 	(void)s;
 	j->state = JOB_PATHS;
 	j->reader = -1;
-	if ((size_t)r->status < sizeof(handlers) / sizeof(handlers[0]) && handlers[r->status])
+	if (j->confirm && r->status == AMP__READ_RESULT__STATUS__OK)
+		on_identity(j, r);
+	else if ((size_t)r->status < sizeof(handlers) / sizeof(handlers[0]) && handlers[r->status])
 		handlers[r->status](j, r);
 	else
 		give_up(j, "the reader's answer made no sense");

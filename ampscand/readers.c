@@ -21,7 +21,8 @@
 struct pending {
 	uint64_t serial; /* 0: free */
 	Amp__ReadItem__Want want;
-	void *owner; /* struct resolve of a path, struct job of a hash */
+	void *owner; /* struct resolve of a path, struct job of the others */
+	bool large;
 };
 
 static struct amp_counter count_asked_again = AMP_COUNTER("read.asked_again", false);
@@ -48,6 +49,7 @@ static int answered(struct reader *r, uint64_t serial, struct pending *out)
 		*out = r->pending[i];
 		r->pending[i].serial = 0;
 		r->outstanding--;
+		r->large -= out->large;
 		return 0;
 	}
 	return -1;
@@ -64,6 +66,10 @@ static bool result_is_valid(const Amp__ReadResult *r, Amp__ReadItem__Want want)
 	if (want == AMP__READ_ITEM__WANT__DIRECTORY_PATH)
 		return !hashed || (r->path.len > 0 && r->path.len < AMP_PATH_MAX && r->path.data[0] == '/' &&
 				   !memchr(r->path.data, 0, r->path.len));
+	if (want == AMP__READ_ITEM__WANT__IDENTITY)
+		return !hashed || r->identity;
+	if (r->status == AMP__READ_RESULT__STATUS__TOO_LARGE_NOW)
+		return r->identity;
 	return !hashed || (r->sha256.len == AMP_SHA256_SIZE && r->identity && r->script_line.len <= 255);
 }
 
@@ -137,7 +143,7 @@ static void reader_lost(struct scand *s, int at)
 		amp_channel_free(r->channel);
 	r->channel = NULL;
 	drop_batch(r);
-	r->outstanding = 0;
+	r->outstanding = r->large = 0;
 	for (unsigned i = 0; r->pending && i < OUTSTANDING_MAX; i++) {
 		struct pending p = r->pending[i];
 
@@ -204,32 +210,63 @@ static bool has_room(const struct reader *r)
 	return r->channel && r->outstanding < OUTSTANDING_MAX && !amp_channel_full(r->channel);
 }
 
-bool readers_have_room(const struct scand *s)
+/* Large files take a reader's turns for long: a few at a time, or nobody else's would be read. */
+static bool has_room_for(const struct reader *r, bool large)
 {
-	for (unsigned i = 0; i + 1 < instances(); i++)
-		if (has_room(&s->readers[i]))
-			return true;
-	return false;
+	return has_room(r) && (!large || r->large < SCAND_LARGE_READER);
 }
 
 /* The reader with the least to do; -1: none has room. */
-static int choose(const struct scand *s)
+static int choose(const struct scand *s, bool large)
 {
 	int best = -1;
 
 	for (unsigned i = 0; i + 1 < instances(); i++)
-		if (has_room(&s->readers[i]) &&
+		if (has_room_for(&s->readers[i], large) &&
 		    (best < 0 || s->readers[i].outstanding < s->readers[best].outstanding))
 			best = (int)i;
 	return best;
 }
 
+bool readers_have_room(const struct scand *s)
+{
+	return choose(s, false) >= 0;
+}
+
+bool readers_have_room_for_large(const struct scand *s)
+{
+	return choose(s, true) >= 0;
+}
+
+static bool is_large(Amp__ReadItem__Want want, const void *owner)
+{
+	return want == AMP__READ_ITEM__WANT__HASH && ((const struct job *)owner)->large;
+}
+
+unsigned readers_large_of(const struct scand *s, uid_t owner)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SCAND_READERS; i++)
+		for (unsigned k = 0; s->readers[i].large && k < OUTSTANDING_MAX; k++) {
+			const struct pending *p = &s->readers[i].pending[k];
+
+			if (p->serial && p->large && ((const struct job *)p->owner)->bucket == owner)
+				n++;
+		}
+	return n;
+}
+
 static void note_pending(struct reader *r, uint64_t serial, Amp__ReadItem__Want want, void *owner)
 {
+	bool large = is_large(want, owner);
+
+	r->large += large;
 	for (unsigned i = 0; i < OUTSTANDING_MAX; i++) {
 		if (r->pending[i].serial)
 			continue;
-		r->pending[i] = (struct pending){.serial = serial, .want = want, .owner = owner};
+		r->pending[i] =
+			(struct pending){.serial = serial, .want = want, .owner = owner, .large = large};
 		r->outstanding++;
 		return;
 	}
@@ -284,7 +321,7 @@ int readers_ask(struct scand *s, void *owner, Amp__ReadItem__Want want, const st
 		const struct amp_fileid *id, uint64_t limit, int fd, int *reader)
 {
 	uint64_t serial = ++s->serial;
-	int at = choose(s);
+	int at = choose(s, is_large(want, owner));
 	struct reader *r;
 	Amp__ReadItem *item;
 

@@ -223,7 +223,7 @@ void resolve_pump(struct scand *s)
 		if (!s->unasked)
 			s->unasked_last = NULL;
 		gone.status = AMP__READ_RESULT__STATUS__GONE;
-		if (!fs) {
+		if (!fs || !fs->mount_point[0]) { /* unmounted, or hidden since it was asked for */
 			resolve_done(s, r, &gone);
 			continue;
 		}

@@ -180,12 +180,28 @@ static int on_buffers(struct amp_channel *ch, struct amp_message *m, void *arg)
 	return s->buffers ? 0 : -1;
 }
 
+/* It was hidden under another mount, and what happened there meanwhile was given up. */
+static void look_again(struct scand *s, struct filesystem *fs)
+{
+	if (!fs || !fs->mount_point[0] || !fs->unread_since_ns)
+		return;
+	scand_repair_wanted(
+		s, fs->fsid,
+		fs->unread_since_ns > 2 * AMP_NS_PER_SEC ? fs->unread_since_ns - 2 * AMP_NS_PER_SEC : 0,
+		"was hidden under another mount", false);
+	fs->unread_since_ns = 0;
+}
+
 static int on_filesystem(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	struct scand *s = scand_of(arg);
+	const Amp__FileSystem *fs = (const Amp__FileSystem *)m->body;
 
 	(void)ch;
-	return filesystems_set(&s->filesystems, (const Amp__FileSystem *)m->body);
+	if (filesystems_set(&s->filesystems, fs) != 0)
+		return -1;
+	look_again(s, filesystems_find(&s->filesystems, fs->fsid));
+	return 0;
 }
 
 /* It may come back as another with the same handles: nothing of it is kept. */

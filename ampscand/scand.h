@@ -25,7 +25,10 @@
 
 #define SCAND_OCCURRENCES_MAX 20000U /* events in hand before reading stops */
 #define SCAND_READERS	      AMP_ROLE_MAX_INSTANCES
-#define SCAND_WALKS_MAX	      256U /* moved directories waiting */
+#define SCAND_WALKS_MAX	      256U  /* moved directories waiting */
+#define SCAND_FDS_MAX	      4096U /* descriptors of events in hand, likewise */
+#define SCAND_LARGE_READER    3U    /* large files that one reader has in hand */
+#define SCAND_LARGE_OWNER     3U    /* ... and those of one owner in all readers */
 
 /* Why a file is judged, beyond enum event_bits. */
 enum cause_bits {
@@ -79,8 +82,11 @@ struct job {
 	struct event *timer; /* JOB_DEFERRED */
 	bool dirty;	     /* content may have changed since the reading began */
 	bool limited;	     /* this reading was asked with a limit (cool-down) */
-	unsigned busy, changed, deaths, unreadable;
+	bool large;	     /* found larger than JUDGE_QUICK: waits its turn among those */
+	bool confirm;	     /* only whether what is cached still holds is asked */
+	unsigned busy, changed, deaths, unreadable, hidden;
 	unsigned resolving; /* directories asked for */
+	unsigned count;	    /* occurrences */
 	int reader;	    /* JOB_READING */
 };
 
@@ -89,6 +95,7 @@ struct reader {
 	unsigned generation;
 	int64_t lost_ns; /* it closed its end, monotonic; 0: it did not */
 	unsigned outstanding;
+	unsigned large;		 /* of them */
 	struct pending *pending; /* what it owes an answer for (readers.c) */
 	Amp__ReadItem **batch;
 	unsigned batch_count;
@@ -121,9 +128,11 @@ struct scand {
 	struct cache jobs;
 	uint64_t serial;
 	size_t occurrences;
+	size_t event_fds; /* descriptors they hold */
 	struct job *settling, *settling_last;
 	struct event *settle_timer, *house_timer, *pump_event;
-	struct bucket *buckets; /* round robin: the first is next */
+	struct bucket *buckets;	      /* round robin: the first is next */
+	struct bucket *large_buckets; /* of large files, by their owner */
 	struct reader readers[SCAND_READERS];
 	unsigned next_reader;
 	struct cache resolves; /* directories to ask for or asked (resolve.c) */
@@ -151,6 +160,7 @@ void intake_walk_entry(struct scand *s, struct walk *w, const struct amp_fileid 
 void intake_replay(struct scand *s);
 int intake_own_directory(struct scand *s, const Amp__OwnDirectory *own);
 void intake_free(struct scand *s);
+bool intake_is_full(const struct scand *s); /* reading stops */
 /* Exec events of a pid after that of `script`, newest state first; fills ids. */
 size_t intake_trail(struct scand *s, pid_t pid, const struct amp_fileid *script, struct amp_fileid *ids,
 		    size_t max);
@@ -170,7 +180,7 @@ void job_conclude(struct job *j); /* with all its occurrences */
 void job_advance(struct job *j);  /* does what can be done next */
 void job_settle(struct job *j);	  /* waits 100 ms */
 void job_unsettle(struct job *j); /* the close came */
-struct job *job_next(struct scand *s);
+struct job *job_next(struct scand *s, bool large);
 void job_defer(struct job *j, unsigned ms);
 void jobs_house_keeping(struct scand *s); /* parks what takes long */
 void fileid_copy(struct amp_fileid *to, const struct amp_fileid *from);
@@ -192,6 +202,8 @@ void readers_link(struct scand *s, unsigned instance, unsigned generation, int f
 int readers_ask(struct scand *s, void *owner, Amp__ReadItem__Want want, const struct filesystem *fs,
 		const struct amp_fileid *id, uint64_t limit, int fd, int *reader);
 bool readers_have_room(const struct scand *s);
+bool readers_have_room_for_large(const struct scand *s);
+unsigned readers_large_of(const struct scand *s, uid_t owner); /* large files in hand */
 void readers_flush(struct scand *s);
 void readers_free(struct scand *s);
 #define SCAND_LINK_LEFT "it closed its link and lives on"
@@ -208,6 +220,11 @@ void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identi
 		   const char *script_line, size_t script_line_size);
 /* Decides by the cache. False: it must be read all the same. */
 bool judge_cached(struct job *j, const struct verdict *v);
+/* Could others than root have changed the file without an event (truncate(2))? */
+bool judge_is_firm(const struct verdict *v);
+/* Gives up what waits longest for a time that others choose, `n` events of it, and records that. */
+void judge_relieve(struct scand *s, size_t n, bool slots);
+bool judge_waits_long(const struct job *j);
 void judge_dispatch(struct scand *s);				      /* queued jobs to readers with room */
 uint64_t judge_limit(struct scand *s, const struct amp_fileid *id);   /* 0: none; else cooling down */
 int64_t judge_cooldown(struct scand *s, const struct amp_fileid *id); /* ns to wait */

@@ -3,8 +3,12 @@
  */
 #include "verdicts.h"
 
+#include "clock.h"
+
 #include <stdlib.h>
 #include <string.h>
+
+#define RACY_NS AMP_NS_PER_SEC /* far above the tick of file times, and any delay of an answer */
 
 static size_t id_size(const struct amp_fileid *id)
 {
@@ -62,6 +66,7 @@ void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struc
 	e->identity = *identity;
 	memcpy(e->sha256, sha256, AMP_SHA256_SIZE);
 	e->script = script;
+	e->racy = amp_clock_realtime() - identity->ctime_ns < RACY_NS;
 	e->epoch = epoch;
 	cache_insert(&v->cache, &e->node, amp_fileid_hash(id));
 }

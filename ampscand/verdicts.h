@@ -18,6 +18,7 @@ struct verdict {
 	struct amp_identity identity;
 	uint8_t sha256[AMP_SHA256_SIZE];
 	bool script;
+	bool racy;	       /* changed so shortly before that its times need not tell of another change */
 	struct amp_fileid *id; /* behind the struct, as long as its handle */
 };
 

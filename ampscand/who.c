@@ -102,6 +102,14 @@ static uid_t uid_of(struct who_table *t, const char *dir, int pidfd)
 	return (uid_t)-1;
 }
 
+uid_t who_uid(struct who_table *t, pid_t pid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "%d", (int)pid);
+	return uid_of(t, path, -1);
+}
+
 static struct who *look(struct who_table *t, pid_t pid, int pidfd)
 {
 	struct amp_identity id = {0};

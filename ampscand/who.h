@@ -40,6 +40,7 @@ void who_unref(struct who *w);
 
 /* Program a process runs now: handle, and identity for comparing. fs device in id->dev. 0 or -1. */
 int who_program(struct who_table *t, pid_t pid, struct amp_handle *h, struct amp_identity *id);
+uid_t who_uid(struct who_table *t, pid_t pid); /* of the process; -1: unknown */
 int who_program_identity(struct who_table *t, pid_t pid, struct amp_identity *id);
 
 #endif

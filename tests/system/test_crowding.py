@@ -1,0 +1,142 @@
+"""One user's files must not blind the scanner to everybody else's, nor be changed or named past it."""
+
+import fcntl
+import os
+import resource
+import signal
+import subprocess
+import time
+
+import harness
+from harness import check, wait_for, write
+
+LARGE = b"listed and large " * 1000000
+NAMED = b"listed, with the name of a file without one\n"
+
+
+def setup(base):
+    global suite, w, hidden, e
+    w = harness.mount_tmpfs(base + "/w", "mode=1777,exec")
+    hidden = harness.mount_tmpfs(base + "/hidden", "mode=1777,exec")
+    e = harness.mount_ext4(base + "/e", base + "/e.img", 256)
+    suite = harness.Suite(base, [w, hidden, e])
+    for data in (LARGE, NAMED, harness.program_bytes("cut")):
+        suite.block(data, "Test.Crowding")
+    suite.start()
+
+
+def teardown():
+    suite.cleanup()
+
+
+def detected_soon(name):
+    path = write("%s/%s" % (e, name), harness.eicar())
+    suite.wait_detected(path, 10)
+
+
+def case_a_large_file_is_read_in_its_turn():
+    suite.wait_detected(write(e + "/large", LARGE), 20)
+
+
+def case_files_full_of_holes_block_nobody():
+    def make():
+        for i in range(200):
+            fd = os.open("%s/holes-%d" % (w, i), os.O_WRONLY | os.O_CREAT, 0o644)
+            os.ftruncate(fd, (60 << 30) + i)
+            os.close(fd)
+
+    check(harness.as_user("amp-tester", make) == 0)
+    try:
+        time.sleep(1)
+        detected_soon("beside-holes")
+    finally:
+        for i in range(200):
+            os.unlink("%s/holes-%d" % (w, i))
+
+
+def case_leases_block_nobody():
+    """Each waits a minute; first the parked slots fill, then one event keeps each buffer."""
+
+    def hold():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+        held = []
+        for i in range(2300):
+            fd = os.open("%s/lease-%d" % (w, i), os.O_RDWR | os.O_CREAT, 0o644)
+            os.close(os.open("%s/lease-%d" % (w, i), os.O_WRONLY))
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            held.append(fd)
+            time.sleep(0.03 if i > 2150 else 0.001)
+        os.write(ready[1], b"x")
+        signal.pause()
+
+    ready = os.pipe()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        os.setgid(harness.GROUPS["amp-tester"])
+        os.setuid(harness.USERS["amp-tester"])
+        hold()
+    os.close(ready[1])
+    try:
+        check(os.read(ready[0], 1) == b"x", "the leases could not be had")
+        detected_soon("beside-leases")
+        rows = wait_for("the records", lambda: suite.history("file_unreadable"))
+        check(any("too much" in r["detail"] for r in rows), "rows: %r" % rows[:3])
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def case_what_is_cut_after_it_was_judged_is_looked_at_when_it_is_executed():
+    """truncate(2) makes no event: what is left may be something else."""
+    path = e + "/cut"
+    data = harness.program_bytes("cut")
+
+    def run():
+        write(path, data + b"and more", 0o755)
+        time.sleep(1.5)
+        subprocess.run([path, "0"])
+        subprocess.run([path, "0"])
+        os.truncate(path, len(data))
+        p = subprocess.Popen([path, "60"])
+        try:
+            return 0 if p.wait(10) == -signal.SIGKILL else 1
+        except subprocess.TimeoutExpired:
+            p.kill()
+            return 2
+
+    check(harness.as_user("amp-tester", run) == 0, "it ran")
+    check(suite.wait_detected(path), "no record")
+
+
+def case_a_name_of_digits_in_a_private_directory_hides_nothing():
+    path = e + "/private/#123"
+
+    def run():
+        os.mkdir(e + "/private", 0o700)
+        write(path, b"harmless\n")
+        time.sleep(0.5)
+        write(path, NAMED)
+
+    check(harness.as_user("amp-tester", run) == 0)
+    suite.wait_detected(path)
+
+
+def case_a_file_system_under_another_mount():
+    """Whoever has a directory there still writes; no path leads the readers to it."""
+    before = suite.service("ampscand")["restarts"]
+    inside = os.open(hidden, os.O_RDONLY)
+    harness.run("mount", "-t", "tmpfs", "cover", hidden)
+    time.sleep(1)
+    fd = os.open("file", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=inside)
+    os.write(fd, harness.eicar())
+    os.close(fd)
+    os.close(inside)
+    wait_for("the record", lambda: [r for r in suite.history("file_unreadable") if "no path" in r["detail"]])
+    harness.run("umount", hidden)
+    suite.wait_detected(hidden + "/file")
+    check(suite.service("ampscand")["restarts"] == before, "ampscand was replaced")
+
+
+harness.main(globals())
