@@ -309,7 +309,10 @@ static int load_state(struct mon *m, char *err, size_t size)
 
 	if (mon_state_load(m->conf, &m->state, &fresh, err, size) != 0)
 		return -1;
-	m->first_start = m->state.good_ns == 0;
+	m->first_start = fresh;
+	/* From here on nothing may be missed, also if we die before the first good moment is reported. */
+	if (fresh)
+		m->state.good_ns = amp_clock_realtime();
 	if (fresh && mon_state_store(m->conf, &m->state) != 0) {
 		snprintf(err, size, "%s/ampmon.state cannot be written: %s", m->conf->etc_dir,
 			 strerror(errno));

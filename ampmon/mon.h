@@ -42,7 +42,7 @@ struct mon {
 	unsigned restarts; /* of ampmon itself, by its guard */
 	int64_t since_ns;  /* realtime of its start */
 	struct mon_state state;
-	bool first_start; /* there was no last good moment */
+	bool first_start; /* there was no state: what lay there before is not looked through */
 	struct amp_iothread *io;
 	struct mon_logs *logs;
 	struct mon_faults *faults;
