@@ -268,6 +268,17 @@ static void enter(struct job *j, struct occurrence *o, bool content)
 	}
 }
 
+/* One name more than is kept; that the content may be another is noted all the same. */
+static void leave_event(struct scand *s, struct job *j, const struct file_event *ev, unsigned cause)
+{
+	bool in_slot = ev->slot.kind != SLOT_NONE;
+
+	if (j->state == JOB_READING && (cause & CAUSE_CONTENT))
+		j->dirty = j->last->after = true;
+	job_leave(j, in_slot ? buffers_time(s->buffers, ev->slot) : amp_clock_realtime());
+	conclude_slot(s, ev);
+}
+
 /* An occurrence of the event in its job; without memory for it, the event is over. */
 static void add_event(struct scand *s, struct job *j, const struct file_event *ev, unsigned cause,
 		      struct who *who)
@@ -276,6 +287,10 @@ static void add_event(struct scand *s, struct job *j, const struct file_event *e
 
 	if (joins_crowd(s, j, ev, cause, who))
 		return;
+	if (j->count >= SCAND_NAMES_MAX) {
+		leave_event(s, j, ev, cause);
+		return;
+	}
 	o = make_occurrence(s, ev, cause, who);
 	if (o) {
 		enter(j, o, (cause & CAUSE_CONTENT) != 0);

@@ -20,6 +20,7 @@
 #define PARK_AFTER_NS AMP_NS_PER_SEC
 
 static struct amp_counter count_excluded = AMP_COUNTER("judged.excluded", false);
+static struct amp_counter count_left = AMP_COUNTER("events.names_left", true);
 static struct amp_counter count_out_of_scope = AMP_COUNTER("judged.out_of_scope", false);
 
 static bool job_equal(const struct cache_node *node, const void *key)
@@ -365,6 +366,29 @@ static void drop_out_of_scope(struct job *j, const struct filesystem *fs)
 	}
 }
 
+/*
+ * Whoever gives a file that is long to read a name after the other would fill
+ * what there is for all. The names beyond a number are not kept: if the file
+ * is convicted, or if all names kept are excluded, a repair looks for them.
+ */
+void job_leave(struct job *j, int64_t time_ns)
+{
+	amp_counter_add(&count_left, 1);
+	if (j->left_ns == 0 || time_ns < j->left_ns)
+		j->left_ns = time_ns > 0 ? time_ns : 1;
+}
+
+void job_look_for_left(struct job *j)
+{
+	int64_t since = j->left_ns - 2 * AMP_NS_PER_SEC;
+
+	if (j->left_ns == 0)
+		return;
+	j->left_ns = 0;
+	scand_repair_wanted(j->scand, j->id->fsid, since > 0 ? since : 0,
+			    "more names of a file than are kept", false);
+}
+
 static void queue_for_reading(struct job *j)
 {
 	struct bucket *b = bucket_of(j);
@@ -403,6 +427,7 @@ void job_advance(struct job *j)
 		return;
 	drop_out_of_scope(j, fs);
 	if (!j->first) {
+		job_look_for_left(j);
 		job_conclude(j);
 		return;
 	}

@@ -390,6 +390,8 @@ void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identi
 			occurrence_conclude(s, o);
 		o = next;
 	}
+	if (blocked)
+		job_look_for_left(j);
 	if (!j->first) {
 		job_conclude(j);
 		return;

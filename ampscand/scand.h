@@ -24,6 +24,7 @@
 #include "proto/read.pb-c.h"
 
 #define SCAND_OCCURRENCES_MAX 20000U /* events in hand before reading stops */
+#define SCAND_NAMES_MAX	      256U   /* ... of one file */
 #define SCAND_READERS	      AMP_ROLE_MAX_INSTANCES
 #define SCAND_WALKS_MAX	      256U  /* moved directories waiting */
 #define SCAND_FDS_MAX	      4096U /* descriptors of events in hand, likewise */
@@ -87,6 +88,7 @@ struct job {
 	unsigned busy, changed, deaths, unreadable, hidden;
 	unsigned resolving; /* directories asked for */
 	unsigned count;	    /* occurrences */
+	int64_t left_ns;    /* realtime of the first event not kept; 0: none (job_leave) */
 	int reader;	    /* JOB_READING */
 };
 
@@ -178,6 +180,10 @@ void occurrence_detach(struct occurrence *o);
 void occurrence_conclude(struct scand *s, struct occurrence *o);
 void job_conclude(struct job *j); /* with all its occurrences */
 void job_advance(struct job *j);  /* does what can be done next */
+/* An event of that time is not kept: the job has all it may have. */
+void job_leave(struct job *j, int64_t time_ns);
+/* What was not kept matters: a repair looks for it. */
+void job_look_for_left(struct job *j);
 void job_settle(struct job *j);	  /* waits 100 ms */
 void job_unsettle(struct job *j); /* the close came */
 struct job *job_next(struct scand *s, bool large);
