@@ -452,29 +452,43 @@ void intake_running(struct scand *s, pid_t pid)
 	job_advance(j);
 }
 
-void intake_walk_entry(struct scand *s, struct walk *w, const struct amp_fileid *file,
-		       const struct amp_fileid *dir, const char *name, size_t name_size, const char *dir_path,
-		       const struct amp_identity *id)
+/* A job that reads it. False: no memory. */
+static bool enter_found(struct scand *s, struct occurrence *o, const struct walk_found *found)
 {
-	const struct verdict *v = verdicts_find(&s->verdicts, file);
-	struct occurrence *o = occurrence_new(dir, name, name_size);
-	struct job *j = o && s->rules ? job_get(s, file, id->uid) : NULL;
+	struct job *j = job_get(s, found->file, found->identity.uid);
 
-	if (v && !amp_identity_same_content(&v->identity, id))
-		verdicts_remove(&s->verdicts, file);
-	if (!j) {
-		free(o);
-		amp_counter_add(&count_no_memory, 1);
-		walk_entry_concluded(s, w);
-		return;
-	}
-	if (dir_path)
-		directories_store(&s->filesystems, dir, dir_path);
-	o->cause = walk_is_repair(w) ? CAUSE_REPAIR : CAUSE_MOVE;
-	o->who = who_ref(walk_who(w));
-	o->walk = w;
+	if (!j)
+		return false;
+	if (found->directory_path)
+		directories_store(&s->filesystems, found->directory, found->directory_path);
 	enter(j, o, false);
 	job_advance(j);
+	return true;
+}
+
+void intake_walk_entry(struct scand *s, struct walk *w, const struct walk_found *found)
+{
+	const struct verdict *v = verdicts_find(&s->verdicts, found->file);
+	struct occurrence *o =
+		s->rules ? occurrence_new(found->directory, found->name, found->name_size) : NULL;
+
+	if (v && !amp_identity_same_content(&v->identity, &found->identity))
+		verdicts_remove(&s->verdicts, found->file);
+	if (o) {
+		o->cause = walk_is_repair(w) ? CAUSE_REPAIR : CAUSE_MOVE;
+		o->who = who_ref(walk_who(w));
+		o->walk = w;
+		if (!found->directory) {
+			judge_found(s, o, found);
+			return;
+		}
+		if (enter_found(s, o, found))
+			return;
+		who_unref(o->who);
+		free(o);
+	}
+	amp_counter_add(&count_no_memory, 1);
+	walk_entry_concluded(s, w);
 }
 
 static void replay_parked(struct scand *s, struct event_slot slot, const uint8_t *data, size_t n)

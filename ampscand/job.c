@@ -335,7 +335,7 @@ static bool paths_known(struct job *j)
 	return j->resolving == 0;
 }
 
-static bool in_scope(struct scand *s, struct occurrence *o, const struct filesystem *fs)
+bool occurrence_in_scope(struct scand *s, struct occurrence *o, const struct filesystem *fs)
 {
 	bool by_process = !(o->cause & (EVENT_EXEC | CAUSE_RUNNING));
 	struct rule *r;
@@ -360,7 +360,7 @@ static void drop_out_of_scope(struct job *j, const struct filesystem *fs)
 	while (o) {
 		struct occurrence *next = o->next;
 
-		if (!in_scope(j->scand, o, fs))
+		if (!occurrence_in_scope(j->scand, o, fs))
 			occurrence_conclude(j->scand, o);
 		o = next;
 	}
@@ -387,6 +387,19 @@ void job_look_for_left(struct job *j)
 	j->left_ns = 0;
 	scand_repair_wanted(j->scand, j->id->fsid, since > 0 ? since : 0,
 			    "more names of a file than are kept", false);
+}
+
+int job_descriptor(const struct job *j)
+{
+	for (const struct occurrence *o = j->first; o; o = o->next)
+		if (o->fd >= 0)
+			return o->fd;
+	return -1;
+}
+
+bool job_can_be_read(const struct job *j)
+{
+	return job_descriptor(j) >= 0 || !amp_handle_is_stand_in(&j->id->handle);
 }
 
 static void queue_for_reading(struct job *j)
@@ -434,7 +447,7 @@ void job_advance(struct job *j)
 	v = j->dirty ? NULL : verdicts_find(&s->verdicts, j->id);
 	/* What is executed may have been changed without an event: that is looked at
 	 * first; or it is read again, where its times would not tell. */
-	j->confirm = v && executed(j) && !judge_is_firm(v);
+	j->confirm = v && executed(j) && !judge_is_firm(v) && job_can_be_read(j);
 	if (j->confirm && v->racy) {
 		j->confirm = false;
 		v = NULL;

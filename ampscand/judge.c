@@ -103,9 +103,14 @@ static int ask_for(struct scand *s, struct job *j)
 {
 	const struct filesystem *fs = filesystems_find(&s->filesystems, j->id->fsid);
 	Amp__ReadItem__Want want = j->confirm ? AMP__READ_ITEM__WANT__IDENTITY : AMP__READ_ITEM__WANT__HASH;
-	int fd = j->first ? j->first->fd : -1;
+	int fd = job_descriptor(j);
 
 	if (!fs || !j->first) {
+		job_conclude(j);
+		return 0;
+	}
+	if (!job_can_be_read(j)) {
+		amp_counter_add(&count_gone, 1);
 		job_conclude(j);
 		return 0;
 	}
@@ -365,12 +370,55 @@ void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r)
 		give_up(j, "the reader's answer made no sense");
 }
 
+static bool is_blocked(const struct rule *rule)
+{
+	return rule && rule->kind == AMP__POLICY_ENTRY__KIND__BLOCKED;
+}
+
+/* What this content means for one occurrence; it is gone then. */
+static void decide(struct scand *s, struct occurrence *o, const struct amp_fileid *file,
+		   const uint8_t *sha256, const struct amp_identity *id, bool script, const char *script_line,
+		   size_t script_line_size)
+{
+	struct rule *rule = rules_lookup(s->rules, sha256);
+	bool blocked = is_blocked(rule);
+
+	if (rule)
+		rule->hits++;
+	amp_counter_add(blocked ? &count_blocked : rule ? &count_allowed : &count_clean, 1);
+	if (blocked)
+		act_convict(s, o, file, rule, sha256, id, script, script_line, script_line_size);
+	else
+		occurrence_conclude(s, o);
+}
+
+/*
+ * Judged by itself: a job of the same file may have a newer content in hand.
+ * For the same reason the cache does not learn of it: since it was read, an
+ * event may have removed the file's entry.
+ */
+void judge_found(struct scand *s, struct occurrence *o, const struct walk_found *found)
+{
+	const struct filesystem *fs = filesystems_find(&s->filesystems, found->file->fsid);
+
+	s->occurrences++;
+	resolve_known(s, o, found->directory_path);
+	if (!fs || !occurrence_in_scope(s, o, fs)) {
+		occurrence_conclude(s, o);
+	} else if (!found->sha256) {
+		amp_counter_add(&count_unreadable, 1);
+		act_unjudged(s, o, found->file, "file_unreadable",
+			     "a repair could not read it (in use, a read error, or larger than 64 GiB)");
+	} else {
+		decide(s, o, found->file, found->sha256, &found->identity, found->script, NULL, 0);
+	}
+}
+
 void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identity *id, bool script,
 		   const char *script_line, size_t script_line_size)
 {
 	struct scand *s = j->scand;
-	struct rule *rule = rules_lookup(s->rules, sha256);
-	bool blocked = rule && rule->kind == AMP__POLICY_ENTRY__KIND__BLOCKED;
+	const struct rule *rule = rules_lookup(s->rules, sha256);
 	struct occurrence *o = j->first;
 
 	while (o) {
@@ -381,16 +429,10 @@ void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identi
 			o = next;
 			continue;
 		}
-		if (rule)
-			rule->hits++;
-		amp_counter_add(blocked ? &count_blocked : rule ? &count_allowed : &count_clean, 1);
-		if (blocked)
-			act_convict(s, o, j->id, rule, sha256, id, script, script_line, script_line_size);
-		else
-			occurrence_conclude(s, o);
+		decide(s, o, j->id, sha256, id, script, script_line, script_line_size);
 		o = next;
 	}
-	if (blocked)
+	if (is_blocked(rule))
 		job_look_for_left(j);
 	if (!j->first) {
 		job_conclude(j);

@@ -53,6 +53,14 @@ static void set_unresolved(struct scand *s, struct occurrence *o)
 		set_path(o, "", true);
 }
 
+void resolve_known(struct scand *s, struct occurrence *o, const char *directory)
+{
+	if (directory)
+		set_path(o, directory, false);
+	else
+		set_unresolved(s, o);
+}
+
 static int wait_for(struct resolve *r, struct job *j)
 {
 	for (size_t i = 0; i < r->count; i++)
@@ -142,7 +150,7 @@ bool resolve_path(struct occurrence *o)
 			set_unresolved(s, o);
 		return true;
 	}
-	if (!o->directory || !fs || !fs->mount_point[0]) {
+	if (!o->directory || amp_handle_is_stand_in(&o->directory->handle) || !fs || !fs->mount_point[0]) {
 		set_unresolved(s, o);
 		return true;
 	}
@@ -167,10 +175,7 @@ static void deliver(struct scand *s, struct job *j, const struct amp_fileid *dir
 	for (struct occurrence *o = j->first; o; o = o->next) {
 		if (o->path || !o->directory || !amp_fileid_equal(o->directory, dir))
 			continue;
-		if (path)
-			set_path(o, path, false);
-		else
-			set_unresolved(s, o);
+		resolve_known(s, o, path);
 	}
 }
 

@@ -153,12 +153,22 @@ struct scand {
 	int64_t drained_ns; /* realtime: the kernel's queue was last seen empty */
 };
 
+/* A file that a walk found. */
+struct walk_found {
+	const struct amp_fileid *file;
+	const struct amp_fileid *directory; /* NULL: there are no handles, the walker read the file */
+	const char *name;
+	size_t name_size;
+	const char *directory_path; /* NULL: it has no host path */
+	struct amp_identity identity;
+	const uint8_t *sha256; /* without a directory: what was read; NULL: it could not be */
+	bool script;
+};
+
 /* intake.c: from events to jobs */
 void intake_ops(struct scand *s, struct source_ops *ops); /* what sources call */
 void intake_running(struct scand *s, pid_t pid);
-void intake_walk_entry(struct scand *s, struct walk *w, const struct amp_fileid *file,
-		       const struct amp_fileid *dir, const char *name, size_t name_size, const char *dir_path,
-		       const struct amp_identity *id);
+void intake_walk_entry(struct scand *s, struct walk *w, const struct walk_found *found);
 void intake_replay(struct scand *s);
 int intake_own_directory(struct scand *s, const Amp__OwnDirectory *own);
 void intake_free(struct scand *s);
@@ -174,10 +184,16 @@ struct job *job_get(struct scand *s, const struct amp_fileid *id, uid_t bucket);
 struct job *job_find(struct scand *s, const struct amp_fileid *id);
 struct occurrence *occurrence_new(const struct amp_fileid *dir, const char *name, size_t name_size);
 void job_add(struct job *j, struct occurrence *o);
+/* False: its path or its process is not to be judged (counted). */
+bool occurrence_in_scope(struct scand *s, struct occurrence *o, const struct filesystem *fs);
 /* Takes it out of its job (which stays). */
 void occurrence_detach(struct occurrence *o);
 /* Its event needs nothing more: slot, credit and memory are given back. */
 void occurrence_conclude(struct scand *s, struct occurrence *o);
+/* Of the descriptor source, of the first event that has one; -1: none. */
+int job_descriptor(const struct job *j);
+/* False: no descriptor and no handle leads to the file. */
+bool job_can_be_read(const struct job *j);
 void job_conclude(struct job *j); /* with all its occurrences */
 void job_advance(struct job *j);  /* does what can be done next */
 /* An event of that time is not kept: the job has all it may have. */
@@ -194,6 +210,8 @@ void fileid_copy(struct amp_fileid *to, const struct amp_fileid *from);
 /* resolve.c: paths of directories */
 /* True: o->path is there (or can never be); false: asked for, job_advance() will be called. */
 bool resolve_path(struct occurrence *o);
+/* It is in this directory; NULL: nobody can tell where. */
+void resolve_known(struct scand *s, struct occurrence *o, const char *directory);
 void resolve_done(struct scand *s, struct resolve *r, const Amp__ReadResult *res);
 void resolve_again(struct scand *s, struct resolve *r); /* its reader died */
 void resolve_pump(struct scand *s);			/* asks readers with room */
@@ -224,6 +242,8 @@ void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r);
 void judge_reader_died(struct job *j);
 void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identity *id, bool script,
 		   const char *script_line, size_t script_line_size);
+/* Of an occurrence of no job, that a walk found and read. Takes o over. */
+void judge_found(struct scand *s, struct occurrence *o, const struct walk_found *found);
 /* Decides by the cache. False: it must be read all the same. */
 bool judge_cached(struct job *j, const struct verdict *v);
 /* Could others than root have changed the file without an event (truncate(2))? */

@@ -31,19 +31,7 @@ struct fd_source {
 static struct amp_counter count_events = AMP_COUNTER("events.read_by_fd", false);
 static struct amp_counter count_unopened = AMP_COUNTER("events.fd_not_opened", true);
 
-/* Where there are no handles, device and inode stand in for one. */
-static void synthetic_handle(const struct stat *st, struct amp_handle *h)
-{
-	struct {
-		uint64_t dev, ino;
-	} key = {(uint64_t)st->st_dev, (uint64_t)st->st_ino};
-
-	h->type = -1;
-	h->size = sizeof(key);
-	memcpy(h->bytes, &key, sizeof(key));
-}
-
-/* The true handle if there is one: a repair names the file by it, and it is one detection. */
+/* A repair names the file by the same handle: it is one detection. */
 static int id_of(int fd, struct amp_fileid *id)
 {
 	struct stat st;
@@ -51,9 +39,7 @@ static int id_of(int fd, struct amp_fileid *id)
 	if (fstatat(fd, "", &st, AT_EMPTY_PATH) != 0 || !S_ISREG(st.st_mode) ||
 	    amp_fsid_of_fd(fd, &id->fsid) != 0)
 		return -1;
-	if (amp_handle_at(fd, "", AT_EMPTY_PATH, &id->handle, NULL) != 0)
-		synthetic_handle(&st, &id->handle);
-	return 0;
+	return amp_handle_of_fd(fd, &id->handle);
 }
 
 static void deliver_one(struct fd_source *fs, struct file_event *ev)

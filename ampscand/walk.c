@@ -27,6 +27,7 @@ struct walk {
 	struct event_slot slot;
 	int64_t time_ns;
 	bool active;   /* asked of the walker */
+	bool by_path;  /* it may go by names, and read the files */
 	bool walked;   /* WALK_DONE came */
 	unsigned open; /* entries not concluded */
 	unsigned owed; /* credit to give back */
@@ -175,6 +176,8 @@ static int ask(struct scand *s, struct walk *w, struct amp_channel *ch)
 		body.top = &top;
 	}
 	body.since_ns = w->since_ns;
+	w->by_path = fs->how == AMP__FILE_SYSTEM__HOW__BY_FD;
+	body.by_path = w->by_path;
 	body.credit = CREDIT - w->open; /* the rest comes back as entries are concluded */
 	w->owed = 0;
 	return amp_channel_send(ch, AMP_MSG_WALK, 0, &body.base, NULL, 0);
@@ -233,26 +236,37 @@ static struct walk *find(struct scand *s, uint64_t serial)
 	return w;
 }
 
-static bool entry_is_valid(const Amp__WalkEntry *e)
+/* With a directory it is a file to be read; without, one that was read. */
+static bool entry_is_valid(const struct walk *w, const Amp__WalkEntry *e)
 {
-	return e->directory && e->file && e->identity && e->name.len > 0 && e->name.len <= AMP_NAME_MAX &&
-	       !memchr(e->name.data, '/', e->name.len) && !memchr(e->name.data, 0, e->name.len);
+	bool read = e->sha256.len == AMP_SHA256_SIZE;
+
+	return (e->directory ? e->sha256.len == 0 : w->by_path && (read || e->sha256.len == 0)) &&
+	       e->name.len > 0 && e->name.len <= AMP_NAME_MAX && !memchr(e->name.data, '/', e->name.len) &&
+	       !memchr(e->name.data, 0, e->name.len);
 }
 
 static int take_entry(struct scand *s, struct walk *w, const Amp__WalkEntry *e, const char *dir_path)
 {
 	struct amp_fileid file = {.fsid = w->fsid}, dir = {.fsid = w->fsid};
-	struct amp_identity id;
+	struct walk_found found = {.file = &file,
+				   .name = (const char *)e->name.data,
+				   .name_size = e->name.len,
+				   .directory_path = dir_path,
+				   .sha256 = e->sha256.len ? e->sha256.data : NULL,
+				   .script = e->script};
 
-	if (!entry_is_valid(e) || amp_handle_from_wire(e->file, &file.handle) != 0 ||
-	    amp_handle_from_wire(e->directory, &dir.handle) != 0 ||
-	    amp_identity_from_wire(e->identity, &id) != 0)
+	if (!entry_is_valid(w, e) || amp_handle_from_wire(e->file, &file.handle) != 0 ||
+	    (e->directory && amp_handle_from_wire(e->directory, &dir.handle) != 0) ||
+	    amp_identity_from_wire(e->identity, &found.identity) != 0)
 		return -1;
+	if (e->directory)
+		found.directory = &dir;
 	w->open++;
 	w->judged++;
 	if (w->repair_id)
 		amp_counter_add(&count_judged, 1);
-	intake_walk_entry(s, w, &file, &dir, (const char *)e->name.data, e->name.len, dir_path, &id);
+	intake_walk_entry(s, w, &found);
 	return 0;
 }
 
@@ -317,7 +331,7 @@ int walk_done(struct scand *s, int reader, const Amp__WalkDone *d)
 	w->seen = d->seen;
 	snprintf(w->error, sizeof(w->error), "%.120s", d->error ? d->error : "");
 	if (d->unreadable || d->too_deep)
-		amp_warn("walk: %llu directories could not be read, %llu were too deep",
+		amp_warn("walk: %llu directories or files could not be read, %llu directories were too deep",
 			 (unsigned long long)d->unreadable, (unsigned long long)d->too_deep);
 	finish(s, w);
 	return 0;

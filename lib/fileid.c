@@ -17,6 +17,7 @@
 _Static_assert(AMP_FILE_HANDLE_MAX == MAX_HANDLE_SZ, "largest file handle");
 
 #define NS_PER_SEC 1000000000LL
+#define STAND_IN   (-1) /* no handle_type of the kernel is negative */
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static uint64_t key[2];
@@ -150,6 +151,27 @@ int amp_handle_at(int dirfd, const char *name, int flags, struct amp_handle *out
 	*out = (struct amp_handle){.type = u.handle.handle_type, .size = u.handle.handle_bytes};
 	memcpy(out->bytes, u.space + offsetof(struct file_handle, f_handle), out->size);
 	return 0;
+}
+
+int amp_handle_of_fd(int fd, struct amp_handle *out)
+{
+	uint64_t file[2];
+	struct stat st;
+
+	if (amp_handle_at(fd, "", AT_EMPTY_PATH, out, NULL) == 0)
+		return 0;
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) != 0)
+		return -1;
+	file[0] = (uint64_t)st.st_dev;
+	file[1] = (uint64_t)st.st_ino;
+	*out = (struct amp_handle){.type = STAND_IN, .size = sizeof(file)};
+	memcpy(out->bytes, file, sizeof(file));
+	return 0;
+}
+
+bool amp_handle_is_stand_in(const struct amp_handle *h)
+{
+	return h->type == STAND_IN;
 }
 
 uint64_t amp_fsid_from_pair(int32_t lo, int32_t hi)

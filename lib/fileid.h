@@ -51,6 +51,14 @@ void amp_identity_from_statx(const struct statx *sx, struct amp_identity *out);
  * 0, or -1 and errno. */
 int amp_handle_at(int dirfd, const char *name, int flags, struct amp_handle *out, int *mount_id);
 
+/*
+ * Of an open regular file: its handle; where the file system has none, a
+ * stand-in made of device and inode. 0, or -1 and errno.
+ */
+int amp_handle_of_fd(int fd, struct amp_handle *out);
+/* Nothing can be opened by it. */
+bool amp_handle_is_stand_in(const struct amp_handle *h);
+
 /* f_fsid of statfs(2) as one number, as fanotify(7) reports it. */
 int amp_fsid_of_fd(int fd, uint64_t *fsid);
 int amp_fsid_of_path(const char *path, uint64_t *fsid);

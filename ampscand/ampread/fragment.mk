@@ -8,6 +8,8 @@ ampscand_ampread_libampread_a_SOURCES = \
 	ampscand/ampread/reader.c ampscand/ampread/reader.h \
 	ampscand/ampread/readroom.c ampscand/ampread/readroom.h \
 	ampscand/ampread/walk.c ampscand/ampread/walk.h \
+	ampscand/ampread/walkfile.c ampscand/ampread/walkfile.h \
+	ampscand/ampread/walkstack.c ampscand/ampread/walkstack.h \
 	ampscand/ampread/walks.c ampscand/ampread/walks.h
 
 bin_PROGRAMS += ampscand/ampread/ampread

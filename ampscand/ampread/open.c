@@ -70,6 +70,14 @@ int amp_open_handle(int mount_fd, const struct amp_handle *h, int flags)
 	return open_by_handle_at(mount_fd, &k.head, flags | O_CLOEXEC);
 }
 
+int amp_open_again(int path_fd, int flags)
+{
+	char link[32];
+
+	snprintf(link, sizeof(link), "self/fd/%d", path_fd);
+	return openat(proc_fd, link, flags | O_CLOEXEC);
+}
+
 static const struct {
 	int error;
 	amp_read_status status;

@@ -4,6 +4,8 @@
 #include "walk.h"
 
 #include "clock.h"
+#include "walkfile.h"
+#include "walkstack.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,19 +20,10 @@
 #define CHILDREN     4096U
 #define BUFFER	     ((size_t)32 * 1024)
 #define BATCH_BYTES  (AMP_MSG_MAX - 1024U)
-#define ENTRY_BYTES  160U /* of a WalkEntry without handles and name, at most */
+#define ENTRY_BYTES  200U  /* of a WalkEntry without handles and name, at most */
+#define DEPTH_MAX    2048U /* by names; deeper has no path of PATH_MAX anyway */
+#define NAME_SIZE    1024U /* vfat has names of 765 bytes */
 #define MOUNT_AGE_NS AMP_NS_PER_SEC
-
-/* A directory on the stack; its handle's bytes follow. */
-struct frame {
-	int64_t offset; /* where to read on, as lseek(2) takes it */
-	uint32_t below; /* position of the frame beneath */
-	int32_t type;
-	uint8_t size;
-	uint8_t read; /* read to its end; goes when it is on top again */
-};
-
-#define NO_FRAME UINT32_MAX
 
 struct amp_walk {
 	uint64_t fsid;
@@ -38,14 +31,14 @@ struct amp_walk {
 	struct amp_handle from; /* size 0: the root */
 	int64_t since_ns;
 	bool begun, over;
+	bool names_permitted, by_names;
 	char error[96];
 	uint64_t seen, unreadable, too_deep;
 	uint32_t dev_major, dev_minor;
 
-	uint8_t *stack;
-	size_t stack_size, stack_room, stack_limit;
-	uint32_t top; /* position of the highest frame */
+	struct amp_walk_stack stack;
 	uint32_t children_limit;
+	uint16_t depth_limit; /* at most DEPTH_MAX */
 
 	int mount_fd;
 	int64_t mount_since;
@@ -53,77 +46,49 @@ struct amp_walk {
 	uint32_t dir;	   /* frame of dir_fd */
 	uint32_t children; /* pushed in this visit */
 	bool named;	   /* batch.path is that of dir_fd */
+	bool reading;	   /* `file`, the entry after the last of the batch */
+	struct amp_walk_file file;
 	size_t at, length; /* in buffer */
 	struct amp_walk_batch batch;
 	_Alignas(struct dirent64) uint8_t buffer[BUFFER];
 };
 
-/* The stack. Frames are of different length, so they are copied in and out. */
-
-static struct frame frame_at(const struct amp_walk *w, uint32_t position)
-{
-	struct frame f;
-
-	memcpy(&f, w->stack + position, sizeof(f));
-	return f;
-}
-
-static void frame_set(struct amp_walk *w, uint32_t position, int64_t offset, bool read)
-{
-	struct frame f = frame_at(w, position);
-
-	f.offset = offset;
-	f.read = read;
-	memcpy(w->stack + position, &f, sizeof(f));
-}
-
 static void frame_handle(const struct amp_walk *w, uint32_t position, struct amp_handle *h)
 {
-	struct frame f = frame_at(w, position);
+	struct amp_walk_frame f;
 
 	memset(h, 0, sizeof(*h));
+	f = amp_walk_stack_get(&w->stack, position, h->bytes);
 	h->type = f.type;
 	h->size = f.size;
-	memcpy(h->bytes, w->stack + position + sizeof(f), f.size);
 }
 
-static int stack_grow(struct amp_walk *w, size_t need)
+static uint32_t frame_name(const struct amp_walk *w, uint32_t position, char name[NAME_SIZE])
 {
-	size_t room = w->stack_room ? w->stack_room * 2 : 4096;
-	uint8_t *bigger;
+	struct amp_walk_frame f = amp_walk_stack_get(&w->stack, position, name);
 
-	if (need > w->stack_limit)
-		return -1;
-	while (room < need)
-		room *= 2;
-	bigger = realloc(w->stack, room);
-	if (!bigger)
-		return -1;
-	w->stack = bigger;
-	w->stack_room = room;
-	return 0;
+	name[f.size] = '\0';
+	return f.parent;
 }
 
-static int frame_push(struct amp_walk *w, const struct amp_handle *h)
+static int push_handle(struct amp_walk *w, const struct amp_handle *h)
 {
-	struct frame f = {.below = w->top, .type = h->type, .size = (uint8_t)h->size};
-	size_t need = w->stack_size + sizeof(f) + h->size;
+	struct amp_walk_frame f = {.type = h->type, .size = (uint16_t)h->size};
 
-	if ((need > w->stack_room || need > w->stack_limit) && stack_grow(w, need) < 0)
-		return -1;
-	memcpy(w->stack + w->stack_size, &f, sizeof(f));
-	memcpy(w->stack + w->stack_size + sizeof(f), h->bytes, h->size);
-	w->top = (uint32_t)w->stack_size;
-	w->stack_size = need;
-	return 0;
+	return amp_walk_stack_push(&w->stack, f, h->bytes);
 }
 
-static void frame_pop(struct amp_walk *w)
+/* A child of the directory in hand. */
+static int push_name(struct amp_walk *w, const char *name)
 {
-	struct frame f = frame_at(w, w->top);
+	struct amp_walk_frame f = {.parent = w->dir};
+	size_t n = strlen(name);
 
-	w->stack_size = w->top;
-	w->top = f.below;
+	f.depth = (uint16_t)(amp_walk_stack_get(&w->stack, w->dir, NULL).depth + 1);
+	if (f.depth > w->depth_limit || n >= NAME_SIZE)
+		return -1;
+	f.size = (uint16_t)n;
+	return amp_walk_stack_push(&w->stack, f, name);
 }
 
 struct amp_walk *amp_walk_new(uint64_t fsid, const void *mount_point, size_t length,
@@ -142,18 +107,28 @@ struct amp_walk *amp_walk_new(uint64_t fsid, const void *mount_point, size_t len
 	if (top)
 		w->from = *top;
 	w->since_ns = since_ns;
-	w->stack_limit = STACK_BYTES;
+	amp_walk_stack_init(&w->stack, STACK_BYTES);
 	w->children_limit = CHILDREN;
-	w->top = NO_FRAME;
+	w->depth_limit = DEPTH_MAX;
 	w->mount_fd = -1;
 	w->dir_fd = -1;
 	return w;
 }
 
+void amp_walk_by_names(struct amp_walk *w)
+{
+	w->names_permitted = true;
+}
+
 void amp_walk_set_limits(struct amp_walk *w, size_t stack_bytes, uint32_t children)
 {
-	w->stack_limit = stack_bytes;
+	w->stack.limit = stack_bytes;
 	w->children_limit = children;
+}
+
+void amp_walk_set_depth(struct amp_walk *w, uint16_t depth)
+{
+	w->depth_limit = depth;
 }
 
 static void dir_close(struct amp_walk *w)
@@ -174,12 +149,21 @@ void amp_walk_rest(struct amp_walk *w)
 	w->mount_fd = -1;
 }
 
+void amp_walk_give_up(struct amp_walk *w)
+{
+	amp_walk_rest(w);
+	if (w->reading)
+		amp_walk_file_end(&w->file);
+	w->reading = false;
+	w->over = true;
+}
+
 void amp_walk_free(struct amp_walk *w)
 {
 	if (!w)
 		return;
-	amp_walk_rest(w);
-	free(w->stack);
+	amp_walk_give_up(w);
+	amp_walk_stack_free(&w->stack);
 	free(w->mount_point);
 	free(w);
 }
@@ -196,28 +180,51 @@ static bool fail(struct amp_walk *w, const char *what, int error)
 	return true;
 }
 
+static bool mount_is_old(const struct amp_walk *w)
+{
+	return amp_clock_monotonic() - w->mount_since >= MOUNT_AGE_NS;
+}
+
 /* The file system's own directory fd, made anew each second: a lazy umount
  * must not leave us in a tree that the host has no more. 0, or -1: failed. */
 static int mount_open(struct amp_walk *w)
 {
-	int64_t now = amp_clock_monotonic();
-
-	if (w->mount_fd >= 0 && now - w->mount_since < MOUNT_AGE_NS)
+	if (w->mount_fd >= 0 && !mount_is_old(w))
 		return 0;
 	if (w->mount_fd >= 0)
 		close(w->mount_fd);
 	w->mount_fd = amp_open_mount(w->mount_point, w->fsid);
-	w->mount_since = now;
+	w->mount_since = amp_clock_monotonic();
 	if (w->mount_fd >= 0)
 		return 0;
 	fail(w, "file system is gone", errno == ENODEV ? 0 : errno);
 	return -1;
 }
 
+/* Where the walk begins, onto the stack. NULL, or why not (errno 0: that is all). */
+static const char *push_first(struct amp_walk *w)
+{
+	static const struct amp_walk_frame root = {.parent = AMP_WALK_NO_FRAME};
+	struct amp_handle h = w->from;
+	int rc;
+
+	if (h.size == 0 && amp_handle_at(w->mount_fd, "", AT_EMPTY_PATH, &h, NULL) < 0) {
+		if (errno != EOPNOTSUPP)
+			return "the root has no handle";
+		errno = 0;
+		if (!w->names_permitted)
+			return "file system has no file handles";
+		w->by_names = true;
+	}
+	rc = w->by_names ? amp_walk_stack_push(&w->stack, root, "") : push_handle(w, &h);
+	errno = 0;
+	return rc < 0 ? "no memory" : NULL;
+}
+
 static bool begin(struct amp_walk *w)
 {
-	struct amp_handle root;
 	struct amp_identity id;
+	const char *why;
 
 	w->begun = true;
 	if (mount_open(w) < 0)
@@ -226,15 +233,78 @@ static bool begin(struct amp_walk *w)
 		return !fail(w, "the root cannot be looked at", errno);
 	w->dev_major = id.dev_major;
 	w->dev_minor = id.dev_minor;
-	if (w->from.size > 0)
-		root = w->from;
-	else if (amp_handle_at(w->mount_fd, "", AT_EMPTY_PATH, &root, NULL) < 0)
-		return !fail(
-			w, errno == EOPNOTSUPP ? "file system has no file handles" : "the root has no handle",
-			errno == EOPNOTSUPP ? 0 : errno);
-	if (frame_push(w, &root) < 0)
-		return !fail(w, "no memory", 0);
-	return true;
+	why = push_first(w);
+	return !why || !fail(w, why, errno);
+}
+
+/*
+ * True if something is mounted on the entry: what a mount covers has no name,
+ * what is mounted is walked by its own. The device alone does not tell: a
+ * btrfs subvolume or an overlay's file has another one in the same mount.
+ */
+static bool elsewhere(const struct amp_walk *w, const struct statx *sx)
+{
+	if (sx->stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
+		return (sx->stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+	return sx->stx_dev_major != w->dev_major || sx->stx_dev_minor != w->dev_minor;
+}
+
+/* statx(2) that follows no link and waits for nobody. */
+static int look_at(int dirfd, const char *name, int flags, struct statx *sx)
+{
+	return statx(dirfd, name, flags | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
+		     STATX_BASIC_STATS, sx);
+}
+
+/* The directory `name` in at, if nothing is mounted on it. fd, or -1 and errno. */
+static int step_down(const struct amp_walk *w, int at, const char *name)
+{
+	int fd = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct statx sx;
+
+	if (fd < 0 || (look_at(fd, "", AT_EMPTY_PATH, &sx) == 0 && !elsewhere(w, &sx)))
+		return fd;
+	close(fd);
+	errno = ESTALE;
+	return -1;
+}
+
+/* The directory of a frame by names, from the mount point down: no link is
+ * followed and no mount entered, whatever was changed meanwhile. */
+static int open_by_names(const struct amp_walk *w, uint32_t position)
+{
+	uint32_t chain[DEPTH_MAX];
+	unsigned n = 0;
+	int at = w->mount_fd, fd;
+
+	for (struct amp_walk_frame f = amp_walk_stack_get(&w->stack, position, NULL);
+	     f.parent != AMP_WALK_NO_FRAME; f = amp_walk_stack_get(&w->stack, position, NULL)) {
+		chain[n++] = position;
+		position = f.parent;
+	}
+	while (n > 0 && at >= 0) {
+		char name[NAME_SIZE];
+
+		frame_name(w, chain[--n], name);
+		fd = step_down(w, at, name);
+		if (at != w->mount_fd)
+			close(at);
+		at = fd;
+	}
+	if (at < 0)
+		return -1;
+	fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (at != w->mount_fd)
+		close(at);
+	return fd;
+}
+
+static int open_by_handle(const struct amp_walk *w, uint32_t position)
+{
+	struct amp_handle h;
+
+	frame_handle(w, position, &h);
+	return amp_open_handle(w->mount_fd, &h, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
 }
 
 /* A directory that could not be read at all, or no further. */
@@ -242,30 +312,28 @@ static void dir_give_up(struct amp_walk *w, int error)
 {
 	if (error != ENOENT && error != ESTALE)
 		w->unreadable++;
-	frame_set(w, w->dir, 0, true);
+	amp_walk_stack_set(&w->stack, w->dir, 0, true);
 	dir_close(w);
 }
 
 /* Opens the directory on top of the stack. False: there is none, or not this one. */
 static bool dir_next(struct amp_walk *w)
 {
-	struct amp_handle h;
-	struct frame f;
+	struct amp_walk_frame f;
 
-	while (w->top != NO_FRAME && frame_at(w, w->top).read)
-		frame_pop(w);
-	if (w->top == NO_FRAME) {
+	while (w->stack.top != AMP_WALK_NO_FRAME && amp_walk_stack_get(&w->stack, w->stack.top, NULL).read)
+		amp_walk_stack_pop(&w->stack);
+	if (w->stack.top == AMP_WALK_NO_FRAME) {
 		w->over = true;
 		amp_walk_rest(w);
 		return false;
 	}
 	if (mount_open(w) < 0)
 		return false;
-	w->dir = w->top;
+	w->dir = w->stack.top;
 	w->children = 0;
-	f = frame_at(w, w->dir);
-	frame_handle(w, w->dir, &h);
-	w->dir_fd = amp_open_handle(w->mount_fd, &h, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
+	f = amp_walk_stack_get(&w->stack, w->dir, NULL);
+	w->dir_fd = w->by_names ? open_by_names(w, w->dir) : open_by_handle(w, w->dir);
 	if (w->dir_fd < 0 || (f.offset != 0 && lseek(w->dir_fd, f.offset, SEEK_SET) < 0)) {
 		dir_give_up(w, errno);
 		return false;
@@ -294,11 +362,62 @@ static void name_directory(struct amp_walk *w)
 	if (w->named)
 		return;
 	w->named = true;
-	frame_handle(w, w->dir, &b->directory);
+	if (!w->by_names)
+		frame_handle(w, w->dir, &b->directory);
 	if (amp_open_path(w->dir_fd, w->mount_point, b->path, &b->path_length) !=
 	    AMP__READ_RESULT__STATUS__OK)
 		b->path_length = 0;
-	b->bytes += b->path_length;
+	b->bytes = b->path_length; /* the first entry: a batch is of one directory */
+}
+
+/* What cannot be looked at any more has gone; anything else is counted. */
+static void entry_failed(struct amp_walk *w)
+{
+	if (errno != ENOENT && errno != ESTALE)
+		w->unreadable++;
+}
+
+/* The entry that was made ready, with its handle, is one of the batch. */
+static void entry_added(struct amp_walk *w)
+{
+	struct amp_walk_batch *b = &w->batch;
+	const struct amp_walk_entry *e = &b->entries[b->count];
+
+	b->bytes += ENTRY_BYTES + b->directory.size + e->file.size + e->name_length;
+	b->count++;
+}
+
+/* What was read becomes an entry; what could not be read too, so that it is told. */
+static void file_over(struct amp_walk *w)
+{
+	struct amp_walk_entry *e = &w->batch.entries[w->batch.count];
+	const struct amp_read_outcome *out = &w->file.out;
+
+	w->reading = false;
+	if (out->status == AMP__READ_RESULT__STATUS__GONE ||
+	    out->status == AMP__READ_RESULT__STATUS__NOT_REGULAR)
+		return;
+	w->unreadable += !out->has_sha;
+	if (w->file.handle.size == 0)
+		return;
+	e->file = w->file.handle;
+	e->identity = out->identity;
+	e->has_sha = out->has_sha;
+	e->script = out->script;
+	memcpy(e->sha, out->sha, sizeof(e->sha));
+	entry_added(w);
+}
+
+/* A turn of the file in hand. A large one leaves no directory open meanwhile,
+ * and many small ones not for long. */
+static void file_go_on(struct amp_walk *w)
+{
+	bool over = amp_walk_file_step(&w->file);
+
+	if (over)
+		file_over(w);
+	if (!over || mount_is_old(w))
+		amp_walk_rest(w);
 }
 
 static void add_file(struct amp_walk *w, const char *name, const struct statx *sx)
@@ -309,9 +428,8 @@ static void add_file(struct amp_walk *w, const char *name, const struct statx *s
 	amp_identity_from_statx(sx, &e->identity);
 	if (w->since_ns > 0 && e->identity.ctime_ns < w->since_ns)
 		return;
-	if (amp_handle_at(w->dir_fd, name, 0, &e->file, NULL) < 0) {
-		if (errno != ENOENT && errno != ESTALE)
-			w->unreadable++;
+	if (!w->by_names && amp_handle_at(w->dir_fd, name, 0, &e->file, NULL) < 0) {
+		entry_failed(w);
 		return;
 	}
 	name_directory(w);
@@ -319,35 +437,27 @@ static void add_file(struct amp_walk *w, const char *name, const struct statx *s
 	e->name_length = strnlen(name, AMP_NAME_MAX);
 	memcpy(e->name, name, e->name_length);
 	e->name[e->name_length] = '\0';
-	b->bytes += ENTRY_BYTES + b->directory.size + e->file.size + e->name_length;
-	b->count++;
+	if (!w->by_names) {
+		entry_added(w);
+		return;
+	}
+	w->reading = amp_walk_file_begin(&w->file, w->dir_fd, name);
+	if (!w->reading)
+		file_over(w);
 }
 
 static void add_directory(struct amp_walk *w, const char *name)
 {
 	struct amp_handle h;
 
-	if (amp_handle_at(w->dir_fd, name, 0, &h, NULL) < 0) {
-		if (errno != ENOENT && errno != ESTALE)
-			w->unreadable++;
+	if (!w->by_names && amp_handle_at(w->dir_fd, name, 0, &h, NULL) < 0) {
+		entry_failed(w);
 		return;
 	}
-	if (frame_push(w, &h) < 0)
+	if ((w->by_names ? push_name(w, name) : push_handle(w, &h)) < 0)
 		w->too_deep++;
 	else
 		w->children++;
-}
-
-/*
- * True if something is mounted on the entry: what a mount covers has no name,
- * what is mounted is walked by its own. The device alone does not tell: a
- * btrfs subvolume or an overlay's file has another one in the same mount.
- */
-static bool elsewhere(const struct amp_walk *w, const struct statx *sx)
-{
-	if (sx->stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
-		return (sx->stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
-	return sx->stx_dev_major != w->dev_major || sx->stx_dev_minor != w->dev_minor;
 }
 
 static void consider(struct amp_walk *w, const struct dirent64 *d)
@@ -359,10 +469,8 @@ static void consider(struct amp_walk *w, const struct dirent64 *d)
 	w->seen++;
 	if (d->d_type != DT_REG && d->d_type != DT_DIR && d->d_type != DT_UNKNOWN)
 		return;
-	if (statx(w->dir_fd, d->d_name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
-		  STATX_BASIC_STATS, &sx) < 0) {
-		if (errno != ENOENT && errno != ESTALE)
-			w->unreadable++;
+	if (look_at(w->dir_fd, d->d_name, 0, &sx) < 0) {
+		entry_failed(w);
 		return;
 	}
 	if (elsewhere(w, &sx))
@@ -384,20 +492,20 @@ static bool batch_full(const struct amp_walk_batch *b, uint32_t budget)
  * after them; when the stack is half full, after each one. */
 static bool children_enough(const struct amp_walk *w)
 {
-	uint32_t limit = w->stack_size > w->stack_limit / 2 ? 1 : w->children_limit;
+	uint32_t limit = w->stack.size > w->stack.limit / 2 ? 1 : w->children_limit;
 
 	return w->children >= limit;
 }
 
-/* Goes through the buffer until it is empty, the batch full or the children enough. */
+/* Goes through the buffer until it is empty, the batch full, the children enough or a file to be read. */
 static void dir_consume(struct amp_walk *w, uint32_t budget)
 {
-	while (w->at < w->length && !batch_full(&w->batch, budget)) {
+	while (w->at < w->length && !w->reading && !batch_full(&w->batch, budget)) {
 		const struct dirent64 *d = (const struct dirent64 *)(const void *)(w->buffer + w->at);
 
 		w->at += d->d_reclen;
 		consider(w, d);
-		frame_set(w, w->dir, d->d_off, false);
+		amp_walk_stack_set(&w->stack, w->dir, d->d_off, false);
 		if (children_enough(w)) {
 			dir_close(w);
 			return;
@@ -409,10 +517,14 @@ bool amp_walk_step(struct amp_walk *w, uint32_t budget)
 {
 	if (w->over || (!w->begun && !begin(w)))
 		return true;
-	if (w->dir_fd < 0 && !dir_next(w))
+	if (w->reading)
+		file_go_on(w);
+	else if (w->dir_fd < 0 && !dir_next(w))
 		return w->over || w->batch.count > 0;
-	if (w->at < w->length || dir_fill(w))
+	else if (w->at < w->length || dir_fill(w))
 		dir_consume(w, budget);
+	if (w->reading)
+		return false;
 	if (batch_full(&w->batch, budget))
 		return true;
 	/* A batch is of one directory: it goes when the directory does. */

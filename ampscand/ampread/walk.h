@@ -4,7 +4,9 @@
  *
  * Owns: the stack of directory handles (depth and length of paths do not
  * matter, and no directory is held open for them), the directory in hand, the
- * batch of entries found, the totals.
+ * batch of entries found, the totals. Where the file system has no handles, the
+ * stack has names: a directory is opened from the mount point down, through no
+ * link and into no other mount, and each file is read at once (walkfile.h).
  * Must not own: messages, credit over time, cancelling (walks.h).
  *
  * Memory is bounded whatever the tree: a directory hands at most so many
@@ -17,6 +19,7 @@
 #include "fileid.h"
 #include "open.h"
 #include "proto/types.h"
+#include "sha256.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,13 +27,15 @@
 struct amp_walk_entry {
 	struct amp_handle file;
 	struct amp_identity identity;
+	bool has_sha, script; /* by names only */
+	uint8_t sha[AMP_SHA256_SIZE];
 	char name[AMP_NAME_MAX + 1];
 	size_t name_length;
 };
 
 /* Entries of one directory. */
 struct amp_walk_batch {
-	struct amp_handle directory;
+	struct amp_handle directory; /* size 0: by names */
 	char path[AMP_OPEN_PATH_SIZE];
 	size_t path_length; /* 0: the directory has no host path */
 	uint32_t count;
@@ -45,8 +50,11 @@ struct amp_walk *amp_walk_new(uint64_t fsid, const void *mount_point, size_t len
 			      const struct amp_handle *top, int64_t since_ns);
 void amp_walk_free(struct amp_walk *w);
 
+/* Before the first step: where there are no handles, go by names. */
+void amp_walk_by_names(struct amp_walk *w);
+
 /*
- * One step: about one buffer of directory entries. False: more steps are
+ * One step: about one buffer of directory entries, or 2 MiB of a file. False: more steps are
  * wanted. True: the batch is to be sent (it has at most `budget` entries and
  * must be cleared before the next step), the budget is used up or the walk is
  * over. budget at least 1.
@@ -63,10 +71,14 @@ struct amp_walk_totals {
 };
 void amp_walk_totals(const struct amp_walk *w, struct amp_walk_totals *t);
 
-/* Closes what is open; the next step goes on at the same place. */
+/* After a step that was true: closes what is open; the next step goes on at the same place. */
 void amp_walk_rest(struct amp_walk *w);
+/* At any moment, where the steps are done: closes all, there is no next step. */
+void amp_walk_give_up(struct amp_walk *w);
 
 /* Tests: bytes of stack, and children of a directory taken at once. */
 void amp_walk_set_limits(struct amp_walk *w, size_t stack_bytes, uint32_t children);
+/* Tests: how deep a walk by names goes, at most 2048. */
+void amp_walk_set_depth(struct amp_walk *w, uint16_t depth);
 
 #endif

@@ -110,7 +110,13 @@ static void entry_to_wire(struct amp_walks *s, uint32_t i, const struct amp_walk
 	amp__identity__init(&s->identities[i]);
 	amp_handle_to_wire(&e->file, &s->files[i]);
 	amp_identity_to_wire(&e->identity, &s->identities[i]);
-	wire->directory = &s->directory;
+	if (s->directory.bytes.len > 0)
+		wire->directory = &s->directory;
+	if (e->has_sha) {
+		wire->sha256.data = (uint8_t *)(uintptr_t)e->sha;
+		wire->sha256.len = sizeof(e->sha);
+	}
+	wire->script = e->script;
 	wire->file = &s->files[i];
 	wire->identity = &s->identities[i];
 	wire->name.data = (uint8_t *)(uintptr_t)e->name;
@@ -164,8 +170,12 @@ void amp_walks_pump(struct amp_walks *s)
 static bool walking_run(struct amp_io_job *io)
 {
 	struct walking *k = (struct walking *)io;
-	bool back = atomic_load(&k->cancelled) || amp_walk_step(k->walk, k->budget);
+	bool back = true;
 
+	if (atomic_load(&k->cancelled))
+		amp_walk_give_up(k->walk);
+	else
+		back = amp_walk_step(k->walk, k->budget);
 	amp_io_step(k->owner->io);
 	return back;
 }
@@ -228,6 +238,8 @@ static struct walking *walking_new(struct amp_walks *s, const Amp__Walk *ask, co
 		free(k);
 		return NULL;
 	}
+	if (ask->by_path)
+		amp_walk_by_names(k->walk);
 	k->io.run = walking_run;
 	k->io.done = walking_done;
 	k->owner = s;

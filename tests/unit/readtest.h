@@ -128,6 +128,7 @@ struct rig {
 	size_t count;
 	/* walks */
 	size_t entries, entry_messages, done;
+	size_t with_directory, with_sha;
 	char last_directory[8192], last_name[256], error[128];
 	uint64_t seen, unreadable, too_deep, done_id;
 };
@@ -173,6 +174,10 @@ static int rig_walk_entries(struct amp_channel *ch, struct amp_message *m, void 
 	assert_true(e->n_entries > 0 && e->n_entries <= AMP_WALK_BATCH);
 	g->entry_messages++;
 	g->entries += e->n_entries;
+	for (size_t i = 0; i < e->n_entries; i++) {
+		g->with_directory += e->entries[i]->directory != NULL;
+		g->with_sha += e->entries[i]->sha256.len == AMP_SHA256_SIZE;
+	}
 	snprintf(g->last_directory, sizeof(g->last_directory), "%.*s", (int)e->directory_path.len,
 		 (const char *)e->directory_path.data);
 	snprintf(g->last_name, sizeof(g->last_name), "%.*s", (int)e->entries[0]->name.len,

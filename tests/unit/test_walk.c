@@ -42,7 +42,8 @@ static void walk_all(struct amp_walk *w, uint32_t budget, struct found *f)
 
 			if (sscanf(b->entries[i].name, "f%u", &n) == 1 && n < sizeof(f->times))
 				f->times[n]++;
-			assert_true(b->entries[i].file.size > 0 && b->directory.size > 0);
+			assert_true(b->entries[i].file.size > 0);
+			assert_true((b->directory.size > 0) != b->entries[i].has_sha);
 		}
 		if (b->count) {
 			f->batches++;
@@ -267,9 +268,392 @@ static void test_gone(void **state)
 	amp_walk_free(w);
 }
 
+/* By names from here on: an overlay has no file handles. */
+
+static char names_dir[64];
+static uint64_t names_fsid;
+
+static const char *names_path(const char *name)
+{
+	static char paths[4][512];
+	static unsigned n;
+	char *p = paths[n++ % 4];
+
+	snprintf(p, sizeof(paths[0]), "%s/%s", names_dir, name);
+	return p;
+}
+
+/* False: the kernel has no overlay. */
+static bool names_mount(void)
+{
+	char options[400];
+
+	mkdir(rt_path("lower"), 0700);
+	mkdir(rt_path("upper"), 0700);
+	mkdir(rt_path("work"), 0700);
+	mkdir(rt_path("lower/a"), 0700);
+	rt_write("lower/f0", "#!/bin/sh\n", 10);
+	rt_write("lower/a/f1", "one", 3);
+	strcpy(names_dir, "/tmp/amp-readtest5-XXXXXX");
+	assert_non_null(mkdtemp(names_dir));
+	snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s", rt_path("lower"),
+		 rt_path("upper"), rt_path("work"));
+	if (mount("rt5", names_dir, "overlay", 0, options) != 0) {
+		rmdir(names_dir);
+		remove_all();
+		return false;
+	}
+	assert_int_equal(amp_fsid_of_path(names_dir, &names_fsid), 0);
+	return true;
+}
+
+static void names_umount(void)
+{
+	assert_int_equal(umount(names_dir), 0); /* the walk left nothing open */
+	rmdir(names_dir);
+	remove_all();
+}
+
+#define NAMES_NEED()                                                                                         \
+	do {                                                                                                 \
+		RT_NEED();                                                                                   \
+		if (!names_mount()) {                                                                        \
+			skip();                                                                              \
+			return;                                                                              \
+		}                                                                                            \
+	} while (0)
+
+static void names_write(const char *name, const void *data, size_t n)
+{
+	int fd = open(names_path(name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, data, n), n);
+	close(fd);
+}
+
+static struct amp_walk *names_walk(int64_t since)
+{
+	struct amp_walk *w = amp_walk_new(names_fsid, names_dir, strlen(names_dir), NULL, since);
+
+	assert_non_null(w);
+	amp_walk_by_names(w);
+	return w;
+}
+
+/* The first batch. */
+static struct amp_walk_batch *one_batch(struct amp_walk *w, uint32_t budget)
+{
+	for (int i = 0; i < 10000; i++)
+		if (amp_walk_step(w, budget))
+			return amp_walk_batch(w);
+	fail_msg("no batch in 10000 steps");
+	return NULL;
+}
+
+static void assert_is_file(const struct amp_walk_entry *e, const char *path, const char *content)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint8_t sha[AMP_SHA256_SIZE];
+	struct amp_sha256 *s = amp_sha256_new();
+	struct amp_handle h;
+	struct amp_identity id;
+
+	assert_true(fd >= 0);
+	assert_int_equal(amp_handle_of_fd(fd, &h), 0);
+	assert_true(amp_handle_is_stand_in(&h) && h.size == 16);
+	assert_true(amp_handle_equal(&h, &e->file));
+	assert_int_equal(amp_statx_identity(fd, "", AT_EMPTY_PATH, &id), 0);
+	assert_true(amp_identity_same_content(&id, &e->identity));
+	close(fd);
+	assert_int_equal(amp_sha256_begin(s), 0);
+	assert_int_equal(amp_sha256_add(s, content, strlen(content)), 0);
+	assert_int_equal(amp_sha256_end(s, sha), 0);
+	amp_sha256_free(s);
+	assert_true(e->has_sha);
+	assert_memory_equal(sha, e->sha, sizeof(sha));
+}
+
+static void test_names_not_permitted(void **state)
+{
+	static struct found f;
+	struct amp_walk_totals t;
+	struct amp_walk *w;
+
+	(void)state;
+	NAMES_NEED();
+	w = amp_walk_new(names_fsid, names_dir, strlen(names_dir), NULL, 0);
+	walk_all(w, AMP_WALK_BATCH, &f);
+	amp_walk_totals(w, &t);
+	assert_string_equal(t.error, "file system has no file handles");
+	amp_walk_free(w);
+	names_umount();
+}
+
+/* Where there are handles, they are used all the same. */
+static void test_names_not_needed(void **state)
+{
+	static struct found f;
+	struct amp_walk *w;
+
+	(void)state;
+	RT_NEED();
+	rt_write("f0", "", 0);
+	w = walk_of(NULL, 0);
+	amp_walk_by_names(w);
+	while (!amp_walk_step(w, 1))
+		;
+	assert_true(amp_walk_batch(w)->directory.size > 0);
+	assert_false(amp_walk_batch(w)->entries[0].has_sha);
+	walk_all(w, 1, &f);
+	assert_each_once(&f, 1);
+	amp_walk_free(w);
+	remove_all();
+}
+
+static void test_names_content(void **state)
+{
+	struct amp_walk_batch *b;
+	struct amp_walk *w;
+
+	(void)state;
+	NAMES_NEED();
+	w = names_walk(0);
+	b = one_batch(w, 1);
+	assert_int_equal(b->count, 1);
+	assert_string_equal(b->entries[0].name, "f0");
+	assert_true(b->entries[0].script);
+	assert_is_file(&b->entries[0], names_path("f0"), "#!/bin/sh\n");
+	assert_string_equal(b->path, names_dir);
+	amp_walk_batch_clear(w);
+	b = one_batch(w, 1);
+	assert_int_equal(b->count, 1);
+	assert_false(b->entries[0].script);
+	assert_is_file(&b->entries[0], names_path("a/f1"), "one");
+	assert_string_equal(b->path, names_path("a"));
+	amp_walk_free(w);
+	names_umount();
+}
+
+static void test_names_tree(void **state)
+{
+	static struct found f;
+	struct amp_walk_totals t;
+	struct amp_walk *w;
+
+	(void)state;
+	NAMES_NEED();
+	mkdir(names_path("a/b"), 0700);
+	mkdir(names_path("mounted"), 0700);
+	mkdir(names_path("bound"), 0700);
+	names_write("a/b/f2", "2", 1);
+	names_write("f3", "3", 1);
+	assert_int_equal(mkfifo(names_path("f100"), 0600), 0);
+	assert_int_equal(symlink("/etc/passwd", names_path("f101")), 0);
+	assert_int_equal(symlink("/etc", names_path("f102")), 0);
+	assert_int_equal(mount("rt6", names_path("mounted"), "tmpfs", 0, NULL), 0);
+	names_write("mounted/f103", "", 0);
+	assert_int_equal(mount(names_path("a"), names_path("bound"), NULL, MS_BIND, NULL), 0);
+	for (uint32_t budget = 1; budget < 10; budget += 4) {
+		w = names_walk(0);
+		walk_all(w, budget, &f);
+		assert_each_once(&f, 4);
+		amp_walk_totals(w, &t);
+		assert_null(t.error);
+		assert_int_equal(t.unreadable, 0);
+		amp_walk_free(w);
+	}
+	assert_int_equal(umount(names_path("bound")), 0);
+	assert_int_equal(umount(names_path("mounted")), 0);
+	names_umount();
+}
+
+static void test_names_since(void **state)
+{
+	static struct found f;
+	struct amp_walk *w;
+	struct stat st;
+	int64_t since;
+
+	(void)state;
+	NAMES_NEED();
+	usleep(20000);
+	names_write("a/f5", "", 0);
+	assert_int_equal(stat(names_path("a/f5"), &st), 0);
+	since = st.st_ctim.tv_sec * AMP_NS_PER_SEC + st.st_ctim.tv_nsec;
+	w = names_walk(since);
+	walk_all(w, AMP_WALK_BATCH, &f);
+	assert_int_equal(f.count, 1);
+	assert_int_equal(f.times[5], 1);
+	amp_walk_free(w);
+	names_umount();
+}
+
+/* What replaces a directory after it was found is not followed. */
+static void test_names_replaced(void **state)
+{
+	static struct found f;
+	struct amp_walk_totals t;
+	struct amp_walk *w;
+
+	(void)state;
+	NAMES_NEED();
+	mkdir(rt_path("outside"), 0700);
+	rt_write("outside/f2", "", 0);
+	mkdir(names_path("c"), 0700);
+	w = names_walk(0);
+	assert_int_equal(one_batch(w, AMP_WALK_BATCH)->count, 1);
+	amp_walk_batch_clear(w);
+	amp_walk_rest(w);
+	/* The root was read, nothing below it: one becomes a link, one a mount point. */
+	assert_int_equal(rmdir(names_path("c")), 0);
+	assert_int_equal(symlink(rt_path("outside"), names_path("c")), 0);
+	assert_int_equal(mount(rt_path("outside"), names_path("a"), NULL, MS_BIND, NULL), 0);
+	walk_all(w, AMP_WALK_BATCH, &f);
+	amp_walk_totals(w, &t);
+	assert_int_equal(f.count, 0);
+	assert_int_equal(t.unreadable, 1);
+	assert_null(t.error);
+	amp_walk_free(w);
+	assert_int_equal(umount(names_path("a")), 0);
+	names_umount();
+}
+
+/* Descriptors of ours that lead below names_dir. */
+static unsigned open_there(void)
+{
+	char link[64], to[512];
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 256; fd++) {
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		n = readlink(link, to, sizeof(to) - 1);
+		if (n <= 0)
+			continue;
+		to[n] = '\0';
+		count += strncmp(to, names_dir, strlen(names_dir)) == 0;
+	}
+	return count;
+}
+
+/* 9 MiB take several steps; meanwhile the file alone is open. */
+static void test_names_large(void **state)
+{
+	static struct found f;
+	static char zeros[9 * 1024 * 1024];
+	struct amp_walk *w;
+	unsigned alone = 0;
+
+	(void)state;
+	NAMES_NEED();
+	names_write("a/f2", zeros, sizeof(zeros));
+	w = names_walk(0);
+	while (!amp_walk_over(w) && alone < 3) {
+		amp_walk_step(w, AMP_WALK_BATCH);
+		amp_walk_batch_clear(w);
+		alone += open_there() == 1;
+	}
+	assert_int_equal(alone, 3);
+	/* Left in the middle of it. */
+	amp_walk_free(w);
+	assert_int_equal(open_there(), 0);
+	w = names_walk(0);
+	walk_all(w, 1, &f);
+	assert_each_once(&f, 3);
+	amp_walk_free(w);
+	names_umount();
+}
+
+/* Who holds a lease is not waited for; the file is told as not read. */
+static void test_names_unreadable(void **state)
+{
+	struct amp_walk_totals t;
+	struct amp_walk *w;
+	struct amp_walk_batch *b;
+	int fd;
+
+	(void)state;
+	NAMES_NEED();
+	unlink(names_path("a/f1"));
+	names_write("f0", "held", 4);
+	fd = open(names_path("f0"), O_RDWR | O_CLOEXEC);
+	if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+		w = names_walk(0);
+		b = one_batch(w, 1);
+		assert_int_equal(b->count, 1);
+		assert_string_equal(b->entries[0].name, "f0");
+		assert_false(b->entries[0].has_sha);
+		amp_walk_totals(w, &t);
+		assert_int_equal(t.unreadable, 1);
+		amp_walk_free(w);
+		fcntl(fd, F_SETLEASE, F_UNLCK);
+	}
+	close(fd);
+	names_umount();
+}
+
+static void test_names_deep(void **state)
+{
+	static struct found f;
+	struct amp_walk_totals t;
+	struct amp_walk *w;
+	int fd, next;
+
+	(void)state;
+	NAMES_NEED();
+	fd = open(rt_path("upper"), O_PATH | O_CLOEXEC);
+	for (int i = 1; i <= 101; i++) {
+		assert_int_equal(mkdirat(fd, "d", 0700), 0);
+		next = openat(fd, "d", O_PATH | O_CLOEXEC);
+		close(fd);
+		fd = next;
+		if (i >= 100)
+			close(openat(fd, i == 100 ? "f2" : "f3", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	}
+	close(fd);
+	w = names_walk(0);
+	amp_walk_set_depth(w, 100);
+	walk_all(w, AMP_WALK_BATCH, &f);
+	assert_each_once(&f, 3);
+	amp_walk_totals(w, &t);
+	assert_int_equal(t.too_deep, 1);
+	amp_walk_free(w);
+	w = names_walk(0);
+	walk_all(w, AMP_WALK_BATCH, &f);
+	assert_each_once(&f, 4);
+	amp_walk_free(w);
+	names_umount();
+}
+
+/* Directories left and taken up again. */
+static void test_names_wide(void **state)
+{
+	static struct found f;
+	struct amp_walk *w;
+	char name[64];
+
+	(void)state;
+	NAMES_NEED();
+	for (unsigned i = 2; i < 500; i++) {
+		snprintf(name, sizeof(name), "d%u", i);
+		mkdir(names_path(name), 0700);
+		snprintf(name, sizeof(name), "d%u/f%u", i, i);
+		names_write(name, name, strlen(name));
+	}
+	w = names_walk(0);
+	amp_walk_set_limits(w, 1000, 7);
+	walk_all(w, AMP_WALK_BATCH, &f);
+	assert_each_once(&f, 500);
+	amp_walk_free(w);
+	names_umount();
+}
+
 /* By message from here on. */
 
-static void ask_walk(struct rig *g, uint64_t id, const char *mount_point, uint64_t fsid, uint32_t credit)
+static void ask_walk_how(struct rig *g, uint64_t id, const char *mount_point, uint64_t fsid, uint32_t credit,
+			 bool by_path)
 {
 	Amp__Walk ask = AMP__WALK__INIT;
 
@@ -278,7 +662,13 @@ static void ask_walk(struct rig *g, uint64_t id, const char *mount_point, uint64
 	ask.mount_point.data = (uint8_t *)(uintptr_t)mount_point;
 	ask.mount_point.len = strlen(mount_point);
 	ask.credit = credit;
+	ask.by_path = by_path;
 	assert_int_equal(amp_channel_send(g->scan, AMP_MSG_WALK, 0, &ask.base, NULL, 0), 0);
+}
+
+static void ask_walk(struct rig *g, uint64_t id, const char *mount_point, uint64_t fsid, uint32_t credit)
+{
+	ask_walk_how(g, id, mount_point, fsid, credit, false);
 }
 
 static void give_credit(struct rig *g, uint64_t id, uint32_t credit)
@@ -316,6 +706,36 @@ static void test_messages(void **state)
 	assert_int_equal(amp_reader_in_hand(g->reader), 0);
 	rig_free(g);
 	remove_all();
+}
+
+static void test_names_messages(void **state)
+{
+	static char zeros[5 * 1024 * 1024];
+	struct rig *g;
+
+	(void)state;
+	NAMES_NEED();
+	names_write("f2", zeros, sizeof(zeros));
+	g = rig_new();
+	ask_walk_how(g, 7, names_dir, names_fsid, 2, true);
+	rig_until(g, &g->entries, 2);
+	rig_run(g, 30);
+	assert_int_equal(g->done, 0);
+	assert_int_equal(open_there(), 0);
+	give_credit(g, 7, 2);
+	rig_until(g, &g->done, 1);
+	assert_string_equal(g->error, "");
+	assert_int_equal(g->entries, 3);
+	assert_int_equal(g->with_sha, 3);
+	assert_int_equal(g->with_directory, 0);
+	/* Cancelled at any moment, it lets go. */
+	ask_walk_how(g, 8, names_dir, names_fsid, 100, true);
+	rig_run(g, 1);
+	cancel(g, 8);
+	rig_until(g, &g->done, 2);
+	assert_int_equal(open_there(), 0);
+	rig_free(g);
+	names_umount();
 }
 
 /* Out of credit: it waits, and the file system can be unmounted. */
@@ -436,12 +856,29 @@ static void test_link_renewed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tree),	 cmocka_unit_test(test_since),
-		cmocka_unit_test(test_deep),	 cmocka_unit_test(test_wide),
-		cmocka_unit_test(test_budget),	 cmocka_unit_test(test_long_names),
-		cmocka_unit_test(test_gone),	 cmocka_unit_test(test_messages),
-		cmocka_unit_test(test_credit),	 cmocka_unit_test(test_cancel),
-		cmocka_unit_test(test_too_many), cmocka_unit_test(test_link_renewed),
+		cmocka_unit_test(test_tree),
+		cmocka_unit_test(test_since),
+		cmocka_unit_test(test_deep),
+		cmocka_unit_test(test_wide),
+		cmocka_unit_test(test_budget),
+		cmocka_unit_test(test_long_names),
+		cmocka_unit_test(test_names_not_permitted),
+		cmocka_unit_test(test_names_not_needed),
+		cmocka_unit_test(test_names_content),
+		cmocka_unit_test(test_names_tree),
+		cmocka_unit_test(test_names_since),
+		cmocka_unit_test(test_names_replaced),
+		cmocka_unit_test(test_names_large),
+		cmocka_unit_test(test_names_unreadable),
+		cmocka_unit_test(test_names_deep),
+		cmocka_unit_test(test_names_wide),
+		cmocka_unit_test(test_names_messages),
+		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_credit),
+		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_link_renewed),
 	};
 
 	return cmocka_run_group_tests_name("walk", tests, rt_setup, rt_teardown);
