@@ -68,6 +68,27 @@ def case_what_a_dead_scanner_held_is_repaired():
         check(len(suite.detections(path)) == 1, "rows: %r" % suite.detections(path))
 
 
+def case_a_repair_without_handles_keeps_to_the_rules():
+    """What was written while nothing ran: found by name, at any depth, each once; not what is excluded."""
+    suite.stop()
+    os.makedirs(merged + "/excluded/deep")
+    os.makedirs(merged + "/other/deep/deeper")
+    suite.exclude("path %s/excluded" % merged)
+    hidden = write(merged + "/excluded/deep/file", LISTED)
+    found = [write(merged + d + "/found", LISTED) for d in ("", "/other", "/other/deep/deeper")]
+    os.symlink(merged + "/other", merged + "/link")
+    suite.start()
+    for path in found:
+        suite.wait_detected(path)
+    os.kill(suite.pids()["ampscand"], signal.SIGKILL)
+    suite.wait_ready()
+    suite.wait_idle()
+    for path in found:
+        check(len(suite.detections(path)) == 1, "rows: %r" % suite.detections(path))
+    check(not suite.detections(hidden), "the excluded file was detected")
+    check(not suite.detections(merged + "/link/found"), "a link was followed")
+
+
 def case_everything_by_descriptor_when_configured():
     global forced
     suite.stop()
