@@ -79,7 +79,8 @@ static int wait_until_ready(int fd, pid_t guard)
 {
 	struct timespec limit = {.tv_sec = START_WAIT_S};
 	fd_set set;
-	char byte;
+	char text[1024];
+	ssize_t n;
 	int status;
 
 	FD_ZERO(&set);
@@ -88,9 +89,14 @@ static int wait_until_ready(int fd, pid_t guard)
 		fprintf(stderr, "ampmon: still starting; `ampcli status` tells how far it is\n");
 		return MON_EXIT_OK;
 	}
-	if (read(fd, &byte, 1) == 1)
+	/* "r": it runs; else the reason why not. */
+	n = read(fd, text, sizeof(text));
+	if (n == 1)
 		return MON_EXIT_OK;
-	fprintf(stderr, "ampmon: it did not start; ampmon.log says why\n");
+	if (n > 1)
+		fprintf(stderr, "ampmon: %.*s\n", (int)n, text);
+	else
+		fprintf(stderr, "ampmon: it did not start; ampmon.log says why\n");
 	return waitpid(guard, &status, 0) == guard && WIFEXITED(status) && WEXITSTATUS(status) != 0
 		       ? WEXITSTATUS(status)
 		       : MON_EXIT_FAILED;

@@ -44,6 +44,7 @@
 #define ID_SIZE	    37U
 #define XINO_MASK   (0xffULL << 56) /* overlay's xino=on puts the layer's number there */
 #define WAITING_MAX 1024U
+#define SEEN_MAX    16384U /* victims of a detection that are told from new ones */
 
 struct victim {
 	pid_t pid;
@@ -52,7 +53,15 @@ struct victim {
 	char exe[EXE_SHOWN];
 };
 
-/* What was killed for a detection: kept for a repeated request. */
+struct seen {
+	pid_t pid;
+	uint64_t start;
+};
+
+/*
+ * What was killed for a detection: kept for a repeated request. What fills a
+ * message is told at once and makes room; who it was is remembered all the same.
+ */
 struct memory {
 	struct memory *hash_next;
 	struct memory *older, *newer;
@@ -61,6 +70,8 @@ struct memory {
 	uint32_t more;
 	size_t count, room;
 	struct victim *victims;
+	size_t seen_count, seen_room;
+	struct seen *seen;
 };
 
 struct request {
@@ -299,6 +310,7 @@ static void forget(struct mon_kill *k, struct memory *m)
 	unlink_age(k, m);
 	k->remembered--;
 	free(m->victims);
+	free(m->seen);
 	free(m);
 }
 
@@ -338,24 +350,56 @@ static struct memory *remember(struct mon_kill *k, const char *id)
 
 static bool known_victim(const struct memory *m, pid_t pid, uint64_t start)
 {
-	for (size_t i = 0; i < m->count; i++)
-		if (m->victims[i].pid == pid && m->victims[i].start == start)
+	for (size_t i = 0; i < m->seen_count; i++)
+		if (m->seen[i].pid == pid && m->seen[i].start == start)
 			return true;
 	return false;
 }
 
-static void add_victim(struct memory *m, const struct victim *v)
+static void note_seen(struct memory *m, const struct victim *v)
 {
-	if (m->count == m->room && m->room < AMP_KILL_RESULTS) {
+	if (m->seen_count == m->seen_room && m->seen_room < SEEN_MAX) {
+		size_t room = m->seen_room ? m->seen_room * 4 : 4;
+		struct seen *larger = reallocarray(m->seen, room, sizeof(*larger));
+
+		if (!larger)
+			return;
+		m->seen = larger;
+		m->seen_room = room;
+	}
+	/* Full: the oldest has been reaped long ago. */
+	if (m->seen_count == m->seen_room) {
+		m->seen_count = m->seen_room / 2;
+		memmove(m->seen, m->seen + m->seen_room - m->seen_count, m->seen_count * sizeof(*m->seen));
+	}
+	m->seen[m->seen_count++] = (struct seen){v->pid, v->start};
+}
+
+static void answer(const struct mon_kill *k, const struct request *q, bool unfinished);
+
+static void tell_what_fills_a_message(const struct mon_kill *k, struct memory *m)
+{
+	for (const struct request *q = k->waiting; q; q = q->next)
+		if (q->memory == m)
+			answer(k, q, true);
+	m->count = 0;
+}
+
+static void add_victim(const struct mon_kill *k, struct memory *m, const struct victim *v)
+{
+	note_seen(m, v);
+	if (m->count == AMP_KILL_RESULTS)
+		tell_what_fills_a_message(k, m);
+	if (m->count == m->room) {
 		size_t room = m->room ? m->room * 4 : 4;
-		struct victim *larger = realloc(m->victims, room * sizeof(*larger));
+		struct victim *larger = reallocarray(m->victims, room, sizeof(*larger));
 
 		if (larger) {
 			m->victims = larger;
 			m->room = room;
 		}
 	}
-	if (m->count < m->room && m->count < AMP_KILL_RESULTS)
+	if (m->count < m->room)
 		m->victims[m->count++] = *v;
 	else
 		m->more++;
@@ -385,7 +429,7 @@ static bool signal_process(const struct mon_kill *k, struct request *q, pid_t pi
 	close(pidfd);
 	if (!sent || known_victim(q->memory, pid, v.start))
 		return false;
-	add_victim(q->memory, &v);
+	add_victim(k, q->memory, &v);
 	amp_counter_add(&count_signalled, 1);
 	amp_warn("killed process %d (uid %u, %s), which ran %s", (int)pid, (unsigned)v.uid,
 		 amp_text_escape(v.exe, strlen(v.exe), exe, sizeof(exe)), q->what);
@@ -435,7 +479,7 @@ static void victim_to_wire(const struct victim *v, Amp__KilledProcess *out)
 	out->start_ticks = v->start;
 }
 
-static void answer(const struct mon_kill *k, const struct request *q)
+static void answer(const struct mon_kill *k, const struct request *q, bool unfinished)
 {
 	Amp__Killed killed = AMP__KILLED__INIT;
 	Amp__KilledProcess wire[AMP_KILL_RESULTS], *list[AMP_KILL_RESULTS];
@@ -448,7 +492,8 @@ static void answer(const struct mon_kill *k, const struct request *q)
 	killed.detection_id = (char *)(uintptr_t)m->id;
 	killed.n_processes = m->count;
 	killed.processes = list;
-	killed.more = m->more;
+	killed.more = unfinished ? 0 : m->more;
+	killed.unfinished = unfinished;
 	k->ops.killed(q->id, &killed, k->ops.arg);
 }
 
@@ -495,7 +540,7 @@ static void on_pass(evutil_socket_t fd, short what, void *arg)
 		event_add(k->pass, &now);
 	while ((q = done)) {
 		done = q->next;
-		answer(k, q);
+		answer(k, q, false);
 		free_request(k, q);
 	}
 }

@@ -449,6 +449,15 @@ static int leave(struct mon *m)
 	return MON_EXIT_OK;
 }
 
+/* Our own stderr may be /dev/null by now: who started us reads it from the pipe. */
+static void tell_refused(struct mon *m, const char *err)
+{
+	mon_complain("%s", err);
+	signal(SIGPIPE, SIG_IGN);
+	if (m->ready_fd >= 0 && write(m->ready_fd, err, strlen(err)) < 0)
+		amp_debug("who started ampmon does not wait for the reason");
+}
+
 int mon_run(const struct mon_start *s)
 {
 	struct mon m = {.conf = s->conf,
@@ -461,7 +470,7 @@ int mon_run(const struct mon_start *s)
 
 	m.born_ns = m.last_tick_ns = amp_clock_monotonic();
 	if (build(&m, err, sizeof(err)) != 0) {
-		mon_complain("%s", err);
+		tell_refused(&m, err);
 		unmake(&m);
 		return code;
 	}

@@ -217,7 +217,8 @@ static void killed(uint64_t token, const Amp__Killed *result, void *arg)
 	if (i == src->kill_count)
 		return;
 	a = src->kills[i];
-	src->kills[i] = src->kills[--src->kill_count];
+	if (!result->unfinished)
+		src->kills[i] = src->kills[--src->kill_count];
 	if (p && p->generation == a.generation && p->ch &&
 	    amp_channel_send(p->ch, AMP_MSG_KILLED, a.id, &result->base, NULL, 0) != 0)
 		mon_proc_kill(p, "the answer to a kill cannot be sent to it");

@@ -138,6 +138,8 @@ static int start(struct mon_start *s, const struct options *o)
 		mon_conf_free(s->conf);
 		return MON_EXIT_REFUSED;
 	}
+	if (!o->foreground)
+		check_users(s->conf);
 	if (!o->foreground && !mon_guard(s, lock, &code)) {
 		mon_conf_free(s->conf);
 		return code;

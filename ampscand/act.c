@@ -422,6 +422,10 @@ int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k)
 	for (size_t i = 0; i < k->n_processes; i++)
 		if (k->processes[i]->exe.len < AMP_PATH_MAX)
 			record_kill(a, k->processes[i]);
+	if (k->unfinished)
+		return 0;
+	if (k->more)
+		amp_warn("%s: %u more processes were killed", a->detection_id, k->more);
 	if (k->refused[0])
 		amp_info("%s: nothing was killed: %s", a->detection_id, k->refused);
 	a->killing = escaped(a, k);

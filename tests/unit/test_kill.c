@@ -61,12 +61,16 @@ static struct {
 	int32_t pids[AMP_KILL_RESULTS];
 	uint64_t start;
 	uint32_t uid, more;
+	size_t all; /* processes of all messages */
 	char exe[600], refused[128], detection[64];
 } answer;
 
 static void on_killed(uint64_t id, const Amp__Killed *result, void *arg)
 {
 	(void)arg;
+	answer.all += result->n_processes;
+	if (result->unfinished)
+		return;
 	answer.count++;
 	answer.id = id;
 	answer.processes = result->n_processes;
@@ -510,6 +514,30 @@ static void breaks_the_protocol(void **state)
 	assert_int_equal(answer.count, 0);
 }
 
+static void more_than_a_message_holds(void **state)
+{
+	pid_t pids[2 * AMP_KILL_RESULTS + 20];
+	size_t n = sizeof(pids) / sizeof(pids[0]);
+
+	(void)state;
+	for (size_t i = 0; i < n; i++)
+		pids[i] = run(file);
+	ask(1, identity_of(file), pids[0]);
+	for (size_t i = 0; i < n; i++)
+		assert_true(killed(pids[i]));
+	assert_int_equal(answer.count, 1); /* one last message; the others said that more follows */
+	assert_int_equal(answer.all, n);
+	assert_int_equal(answer.more, 0);
+	/* And it goes on: a detection may be repeated for days. */
+	pids[0] = run(file);
+	answer.all = 0;
+	ask(2, identity_of(file), pids[0]);
+	assert_true(killed(pids[0]));
+	assert_int_equal(answer.count, 2);
+	assert_int_equal(answer.all, answer.processes);
+	assert_int_equal(answer.pids[answer.processes - 1], pids[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -526,6 +554,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(inode_used_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(through_an_overlay, setup, teardown),
 		cmocka_unit_test_setup_teardown(shared_pass, setup, teardown),
+		cmocka_unit_test_setup_teardown(more_than_a_message_holds, setup, teardown),
 		cmocka_unit_test_setup_teardown(forks_all_the_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(breaks_the_protocol, setup, teardown),
 	};

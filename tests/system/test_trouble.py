@@ -1,0 +1,570 @@
+"""Full disk, broken configuration, missing users, silent rooms, policies
+changed in mid-flight (issue point 10); what operators see: exit codes of
+ampcli, logs and their rotation, the record of changes.
+
+A message names the thing and the remedy, nothing is lost, and as much is
+protected as can be.
+"""
+
+import glob
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import harness
+from harness import SOON, check, run, wait_for, write
+
+DONE, ERROR, UNREACHABLE, NOT_PERMITTED = 0, 2, 3, 4
+REFUSED = 2  # ampmon's exit code
+TESTER = harness.USERS["amp-tester"]
+LISTED = 300
+
+serial = [0]
+
+
+def content(i):
+    return b"trouble test, listed file number %d\n" % i * 3
+
+
+def setup(base):
+    global w, suites
+    w = harness.mount_tmpfs(base + "/w")
+    suites = []
+
+
+def teardown():
+    for s in suites:
+        s.cleanup()
+
+
+def new_suite(mode="protect", watch=None, **settings):
+    """A suite of its own for a case; the one before is stopped. Heartbeats come fast."""
+    for s in suites:
+        s.cleanup()
+    serial[0] += 1
+    settings.setdefault("heartbeat_interval", 1)
+    s = harness.Suite(harness.BASE, watch or [w], name="suite-%d" % serial[0], mode=mode, **settings)
+    s.lists["blocked.list"] = ["%s Test.Trouble.%d" % (harness.sha256(content(i)), i) for i in range(LISTED)]
+    s.configure()
+    suites.append(s)
+    return s
+
+
+def place(name):
+    d = "%s/%s-%d" % (w, name, serial[0])
+    os.makedirs(d)
+    return d
+
+
+def faults(s, number):
+    return [f for f in (s.status() or {}).get("faults", []) if f["number"] == number]
+
+
+def check_once(s, paths):
+    rows = [r["path"] for r in s.detections()]
+    missing = [p for p in paths if p not in rows]
+    check(not missing, "%d of %d missing: %r" % (len(missing), len(paths), missing[:3]))
+    twice = [p for p in paths if rows.count(p) > 1]
+    check(not twice, "more than once: %r" % twice[:3])
+
+
+def as_tester(s, *argv, groups=()):
+    """(exit status, text) of ampcli as amp-tester."""
+    r = subprocess.run([s.bin + "/ampcli", "--run-dir", s.run] + list(argv), stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, user=TESTER, group=TESTER, extra_groups=list(groups), timeout=60)
+    return r.returncode, r.stdout.decode()
+
+
+# -- configuration --------------------------------------------------------------
+
+# What stands in the file behind a good one, and what the message must have: key and words of the remedy.
+BROKEN = [
+    ("watchh = {}", "watchh", "correct or remove"),
+    ('log_level = "info"', "log_level", "second time"),
+    ("log_keep = 0", "log_keep", ""),
+    ('event_source = "kernel"', "event_source", ""),
+    ("log_max_size = 1", "log_max_size", ""),
+    ('cli_group = "a b"', "cli_group", "use letters"),
+    ('filesystem_types = {"ext4", "nfs"}', "filesystem_types", "remove it"),
+    ('user_ampread = "amp-scan"', "user_ampread", "one of its own"),
+    ('user_ampread = "root"', "user_ampread", "must not be root"),
+    ("heartbeat_timeout = 300\nheartbeat_timeout = 20", "heartbeat_timeout", "remove one"),
+    ("history_max_rows = many", "history_max_rows", ""),
+    ("log_keep = 3 }", "syntax", "write key = value"),
+    ('log_keep = "3', "syntax", "close it"),
+]
+
+
+def start_refused(s):
+    """Text of a start that must fail; no process may be left."""
+    r = run(s.bin + "/ampmon", "-c", s.conf, check=False)
+    text = r.stdout.decode()
+    check(r.returncode == REFUSED, "exit %d: %s" % (r.returncode, text))
+    check(not s.pids(), "left: %r" % s.pids())
+    return text
+
+
+def case_broken_configuration_is_refused_at_start():
+    s = new_suite()
+    good = open(s.conf).read()
+    lines = good.count("\n")
+    for broken, key, remedy in BROKEN:
+        with open(s.conf, "w") as f:
+            f.write(good + broken + "\n")
+        text = start_refused(s)
+        at = re.search(re.escape(s.conf) + r":(\d+): ([^:]*):", text)
+        check(at and at.group(2) == key and lines < int(at.group(1)) <= lines + 2, "%r: %r" % (broken, text))
+        check(remedy in text and ";" in text, "no remedy for %r: %r" % (broken, text))
+        checked = run(s.bin + "/ampmon", "-n", "-c", s.conf, check=False)
+        check(checked.returncode == REFUSED and checked.stdout.decode() == text, "-n says %r" % checked.stdout)
+    s.configure()
+    for change, undo, words in (
+        (lambda: os.chmod(s.conf, 0o666), lambda: os.chmod(s.conf, 0o644), "chmod go-w"),
+        (lambda: os.chown(s.conf, TESTER, 0), lambda: os.chown(s.conf, 0, 0), "chown root"),
+        (lambda: os.chmod(s.etc, 0o777), lambda: os.chmod(s.etc, 0o755), "chmod go-w"),
+        (lambda: os.rename(s.conf, s.conf + "-"), lambda: os.rename(s.conf + "-", s.conf), "ampmon.conf"),
+    ):
+        change()
+        text = start_refused(s)
+        check(words in text and s.etc in text, "%r not in %r" % (words, text))
+        undo()
+    s.configure(watch=[w, w + "/not-there"])
+    text = start_refused(s)
+    check("watch" in text and "make it, or remove" in text, text)
+    s.configure(watch=[w])
+    s.start()
+
+
+def case_broken_configuration_is_refused_at_reload_and_the_old_one_stays():
+    s = new_suite().start()
+    good = open(s.conf).read()
+    d = place("reload")
+    for n, (broken, key, remedy) in enumerate(BROKEN):
+        with open(s.conf, "w") as f:
+            f.write(good + broken + "\n")
+        s.reload()
+        try:
+            fault = wait_for("fault 8", lambda: [f for f in faults(s, 8) if key in f["detail"]], 10)[0]
+        except harness.Failed:
+            raise harness.Failed("%r: %r" % (broken, faults(s, 8)))
+        check(remedy in fault["detail"] and s.conf in fault["detail"], "%r: %r" % (broken, fault))
+        check(fault["severity"] == "critical" and fault["remedy"], "fault: %r" % fault)
+        s.wait_detected(write("%s/%d" % (d, n), content(n)), 20)
+    check("configuration refused, the old one stays: " + s.conf in s.log_text(), "not in ampmon.log")
+    check(not [r for r in s.status()["services"] if r["restarts"]], "something was restarted")
+    # A good one holds, and clears the fault: another directory is watched from here on.
+    more = harness.mount_tmpfs(harness.BASE + "/more-%d" % serial[0])
+    write(more + "/before", content(0))
+    s.configure(watch=[w, more], log_level="debug")
+    s.reload()
+    wait_for("fault 8 to clear", lambda: not faults(s, 8))
+    wait_for("the new directory to be watched", lambda: [f for f in s.status()["filesystems"] if f["mount_point"] == more
+                                                        and f["how"] == "by_handle"])
+    s.wait_detected(write(more + "/after", content(1)))
+    s.configure(watch=[w])
+    s.reload()
+    wait_for("it to be left alone again", lambda: not [f for f in s.status()["filesystems"]
+                                                      if f["mount_point"] == more and f["how"] == "by_handle"])
+    # What needs a restart is said.
+    s.configure(event_buffers=32)
+    s.reload()
+    wait_for("the warning", lambda: "a new value of event_buffers holds after a restart" in s.log_text())
+
+
+def case_a_broken_policy_is_refused_and_the_old_one_stays():
+    s = new_suite().start()
+    d = place("policy")
+    path = s.etc + "/policies/protect.conf"
+    good = open(path).read()
+    for text, key in ((good.replace('mode = "protect"', 'mode = "loud"'), "mode"), (good + "nonsense = 1\n", "nonsense"),
+                      ("", "name")):
+        with open(path, "w") as f:
+            f.write(text)
+        s.reload()
+        fault = wait_for("fault 8", lambda: [f for f in faults(s, 8) if key in f["detail"]])[0]
+        check(path in fault["detail"] and ";" in fault["detail"], "fault: %r" % fault)
+        code, text = s.cli("policy", "use", "protect", json_output=False)
+        check(code == ERROR and path in text and key in text, "policy use: %d %r" % (code, text))
+        st = s.status()
+        check(st["mode"] == "protect" and st["policy"]["name"] == "Protect Policy", "in force: %r" % st["policy"])
+        s.wait_detected(write(d + "/" + key, content(3)))
+    # Bad lines of a list are named and skipped, the others hold.
+    s.lists["blocked.list"] += ["what is this", harness.sha256(b"one more"), "12345 too short"]
+    s.configure()
+    s.reload()
+    wait_for("fault 8 to clear", lambda: not faults(s, 8))
+    fault = wait_for("fault 9", lambda: faults(s, 9))[0]
+    check("blocked.list:%d:" % (LISTED + 1) in fault["detail"], "fault: %r" % fault)
+    s.wait_detected(write(d + "/one-more", b"one more"))
+    # At the start as well: with no policy that can be read the built-in list is recorded.
+    s.stop()
+    with open(path, "w") as f:
+        f.write("broken")
+    s.start(wait=False)
+    wait_for("fault 8 after a start", lambda: faults(s, 8))
+    wait_for("readiness", lambda: s.status()["protected"])
+    s.wait_detected(write(d + "/built-in", harness.eicar()))
+
+
+def case_a_second_ampmon_is_refused():
+    s = new_suite().start()
+    pids = s.pids()
+    r = run(s.bin + "/ampmon", "-c", s.conf, check=False)
+    text = r.stdout.decode()
+    check(r.returncode == REFUSED and "another ampmon runs" in text and s.run in text and "stop it first" in text,
+          "exit %d: %r" % (r.returncode, text))
+    r = run(s.bin + "/ampmon", "-f", "-c", s.conf, check=False, timeout=20)
+    check(r.returncode == REFUSED and b"another ampmon runs" in r.stdout, "with -f: %d %r" % (r.returncode, r.stdout))
+    check(s.pids() == pids and s.status()["protected"], "the first one was disturbed")
+
+
+# -- users ------------------------------------------------------------------------
+
+
+def set_users(without=()):
+    path = "/etc/passwd"
+    keep = [l for l in open(path) if l.split(":")[0] not in harness.USERS]
+    with open(path, "w") as f:  # it is a bind mount: written in place
+        f.write("".join(keep) + "".join("%s:x:%d:%d::/nonexistent:/usr/sbin/nologin\n" % (u, i, i)
+                                        for u, i in harness.USERS.items() if u not in without))
+
+
+def case_a_missing_user():
+    """The message names the user and the remedy, the others run, nothing is lost."""
+    try:
+        for user, role in (("amp-cloud", "ampcloudd"), ("amp-read", "ampread"), ("amp-scan", "ampscand")):
+            s = new_suite()
+            d = place("user-" + role)
+            program = harness.program_bytes(user)
+            s.block(program, "Test.Trouble.Program")
+            set_users(without=[user])
+            r = run(s.bin + "/ampmon", "-c", s.conf, check=False)
+            text = r.stdout.decode()
+            check(r.returncode == 0, "it did not start without %s: %r" % (user, text))
+            fault = wait_for("fault 13", lambda: faults(s, 13))[0]
+            for said in (text, s.log_text(), fault["detail"]):
+                check('no user "%s"' % user in said and "useradd" in said and "user_" + role in said, "%r" % said)
+            st = s.status()
+            check(not st["protected"] and fault["severity"] == "critical", "status: %r" % st)
+            others = {x["name"] for x in st["services"] if x["state"] == "running"}
+            for name in ("ampscand", "ampread", "ampcloudd"):
+                check((name in others) == (name != role), "without %s there run %r" % (user, others))
+            paths = [write("%s/%d" % (d, i), content(i)) for i in range(20)]
+            exe = write(d + "/program", program, 0o755)
+            p = subprocess.Popen([exe, "300"])
+            if role == "ampcloudd":
+                check(s.cli("history")[0] == UNREACHABLE, "history without ampcloudd: exit code")
+                check(wait_for("the kill", lambda: p.poll() is not None) and p.returncode == -signal.SIGKILL,
+                      "not protected without ampcloudd")
+            set_users()
+            s.stop()
+            s.start()
+            check(not faults(s, 13), "faults: %r" % s.status()["faults"])
+            for path in paths + [exe]:
+                s.wait_detected(path)
+            s.wait_idle()
+            check_once(s, paths)
+            check(wait_for("the kill", lambda: p.poll() is not None) and p.returncode == -signal.SIGKILL, "it runs on")
+    finally:
+        set_users()
+
+
+# -- disk --------------------------------------------------------------------------
+
+
+def fill(path):
+    with open(path, "wb", buffering=0) as f:
+        try:
+            while f.write(b"\xa5" * 65536) == 65536:
+                pass
+            while True:
+                f.write(b"\xa5" * 512)
+        except OSError:
+            pass
+
+
+def case_a_full_disk_under_the_database():
+    s = new_suite()
+    d = place("full")
+    program = harness.program_bytes("full disk")
+    s.block(program, "Test.Trouble.Program")
+    run("mount", "-t", "tmpfs", "-o", "size=8m", "small", s.etc + "/cloud")
+    try:
+        s.start()
+        paths = [write(d + "/first", content(0))]
+        s.wait_detected(paths[0])
+        fill(s.etc + "/cloud/filler")
+        for n in range(3000):
+            paths.append(write("%s/%d" % (d, n), content(n % LISTED)))
+        fault = wait_for("fault 10", lambda: [f for f in faults(s, 10) if "events wait" in f["detail"]])[0]
+        check(s.etc + "/cloud/events.db" in fault["detail"] and "free space" in fault["detail"], "fault: %r" % fault)
+        check(fault["severity"] == "critical" and fault["remedy"], "fault: %r" % fault)
+        check(s.history("threat_detected") is not None, "history cannot be asked")
+        # Any of them may die meanwhile; and it protects all the same.
+        for name in ("ampmon", "ampcloudd", "ampscand"):
+            pid = [p for p in s.pids().values() if p != s.pidfile() and
+                   os.readlink("/proc/%d/exe" % p).endswith("/" + name)][0]
+            os.kill(pid, signal.SIGKILL)
+            wait_for("its successor", lambda: not harness.alive(pid) and [
+                x for x in (s.status() or {}).get("services", []) if x["name"] == name and x["state"] == "running"])
+        exe = write(d + "/program", program, 0o755)
+        p = subprocess.Popen([exe, "300"])
+        check(wait_for("the kill", lambda: p.poll() is not None) and p.returncode == -signal.SIGKILL, "no protection")
+        wait_for("fault 10 again", lambda: faults(s, 10), 30)
+        os.unlink(s.etc + "/cloud/filler")
+        # The rows need more than the 8 MB there were.
+        run("mount", "-o", "remount,size=64m", s.etc + "/cloud")
+        wait_for("fault 10 to clear", lambda: s.status() and not faults(s, 10))
+        s.wait_ready(60)
+        wait_for("all rows", lambda: set(paths) <= {r["path"] for r in s.detections()}, 60, 0.5)
+        s.wait_idle()
+        check_once(s, paths)
+        kills = [r for r in s.history("process_killed") if r["path"] == exe]
+        check(len(kills) == 1, "kills: %r" % kills)
+    finally:
+        s.cleanup()
+        run("umount", "-l", s.etc + "/cloud")
+
+
+def case_a_full_disk_under_the_logs():
+    """Lines are lost and counted, everything else goes on. A directory that others may write is refused."""
+    s = new_suite()
+    d = place("full-log")
+    run("mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "small", s.log)
+    try:
+        os.chmod(s.log, 0o777)
+        text = start_refused(s)
+        check(s.log in text and "see that the directory is root's" in text, text)
+        os.chmod(s.log, 0o755)
+        s.start()
+        fill(s.log + "/filler")
+        for n in range(50):
+            s.cli("policy", "use", "no-such-policy-%d" % n)
+        s.wait_detected(write(d + "/file", content(1)))
+        counters = s.counters()
+        lost = {k: v for k, v in counters.items() if v and (".log.write_failed" in k or ".log.cli_lost" in k)}
+        check(lost, "no line counted as lost")
+        os.unlink(s.log + "/filler")
+        s.cli("policy", "use", "after-the-flood")
+        wait_for("the log to go on", lambda: "after-the-flood" in s.log_text("ampcli"))
+    finally:
+        s.cleanup()
+        run("umount", "-l", s.log)
+
+
+def case_a_full_disk_under_the_state():
+    """A policy change that cannot be stored changes nothing, and says so."""
+    s = new_suite()
+    etc = s.etc
+    run("mount", "-t", "tmpfs", "-o", "size=32m,mode=755", "small", etc)
+    for sub in ("policies", "cloud"):
+        os.makedirs("%s/%s" % (etc, sub))
+    s.configure()
+    d = place("full-state")
+    try:
+        s.start()
+        fill(etc + "/filler")
+        code, text = s.cli("policy", "use", "audit", json_output=False)
+        check(code == ERROR and etc + "/ampmon.state" in text and "No space" in text and "nothing was changed" in text,
+              "exit %d: %r" % (code, text))
+        check(s.status()["mode"] == "protect", "mode: %r" % s.status()["mode"])
+        s.wait_detected(write(d + "/file", content(1))) if not faults(s, 10) else None
+        os.unlink(etc + "/filler")
+        wait_for("the change", lambda: s.cli("policy", "use", "audit")[0] == DONE)
+        check(s.status()["mode"] == "audit", "mode: %r" % s.status()["mode"])
+        s.stop()
+        s.start()
+        check(s.status()["mode"] == "audit", "the choice was forgotten: %r" % s.status()["mode"])
+    finally:
+        s.cleanup()
+        run("umount", "-l", etc)
+
+
+# -- policy --------------------------------------------------------------------------
+
+WRITER = r"""
+import os, sys, time
+d, count = sys.argv[1], int(sys.argv[2])
+for i in range(count):
+    with open("%s/listed-%d" % (d, i), "wb") as f:
+        f.write(b"trouble test, listed file number %d\n" % (i % 300) * 3)
+    time.sleep(0.005)
+"""
+
+
+def case_policy_changed_in_mid_flight():
+    s = new_suite(mode="audit")
+    d = place("flight")
+    program = harness.program_bytes("flight")
+    s.block(program, "Test.Trouble.Program")
+    s.start()
+    exe = write(d + "/program", program, 0o755)
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, d, "2000"])
+    under_audit, under_protect = [], []
+    changes = 0
+    while writer.poll() is None:
+        for policy, started in (("protect", under_protect), ("audit", under_audit)):
+            code, doc = s.cli("policy", "use", policy)
+            check(code == DONE and doc["id"] == policy and doc["in_force"], "policy use %s: %d %r" % (policy, code, doc))
+            changes += 1
+            # Acknowledged: what starts from here on is judged by it.
+            p = subprocess.Popen([exe, "300"])
+            started.append(p)
+            if policy == "protect":
+                check(wait_for("the kill", lambda: p.poll() is not None, 20) and p.returncode == -signal.SIGKILL,
+                      "under protect: %r" % p.returncode)
+            else:
+                wait_for("its record", lambda: [r for r in s.detections(exe) if r["process"] and
+                                                r["process"]["pid"] == p.pid])
+                check(p.poll() is None, "killed under audit")
+    check(changes >= 6, "only %d changes while files arrived" % changes)
+    # What Audit let run is killed by the next Protect (all but the last were already).
+    for p in under_audit[:-1]:
+        check(p.wait(10) == -signal.SIGKILL, "what audit let run: %r" % p.returncode)
+    check(under_audit[-1].poll() is None, "the last one was killed under audit")
+    check(s.cli("policy", "use", "protect")[0] == DONE, "policy use")
+    check(under_audit[-1].wait(SOON) == -signal.SIGKILL, "what audit let run: %r" % under_audit[-1].returncode)
+    paths = ["%s/listed-%d" % (d, i) for i in range(2000)]
+    wait_for("all rows", lambda: set(paths) <= {r["path"] for r in s.detections()}, pause=0.5)
+    s.wait_idle()
+    check_once(s, paths)
+    rows = s.history("policy_changed")
+    check(len(rows) >= changes + 1, "%d changes, %d rows" % (changes + 1, len(rows)))
+    check({r["mode"] for r in s.detections() if "/listed-" in r["path"]} == {"audit", "protect"}, "modes of the rows")
+    killed = {r["process"]["pid"] for r in s.history("process_killed")}
+    pids = {p.pid for p in under_audit + under_protect}
+    check(not pids - killed, "killed and not recorded: %r of %d" % (sorted(pids - killed), len(pids)))
+    check(not killed - pids, "recorded and not killed: %r" % sorted(killed - pids))
+    print("# %d policy changes while 2,000 files arrived" % changes, flush=True)
+
+
+# -- silent rooms -----------------------------------------------------------------
+
+
+def case_a_silent_main_loop_is_killed_and_replaced():
+    s = new_suite(heartbeat_timeout=3).start()
+    d = place("silent")
+    for room in ("ampscand", "ampread", "ampcloudd"):
+        pid = s.pids()[room]
+        label = [x["name"] for x in s.status()["services"] if x["pid"] == pid][0]
+        os.kill(pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        paths = [write("%s/%s-%d" % (d, room, i), content(i)) for i in range(LISTED)]
+        wait_for("the end of the silent %s" % room, lambda: not harness.alive(pid), 20)
+        took = time.monotonic() - begin
+        check(took < 10, "it was killed after %.1f s" % took)
+        fault = wait_for("fault 2", lambda: [f for f in faults(s, 2) if f["detail"].startswith(label + ":")])[0]
+        check(str(pid) in fault["detail"] and "main loop" in fault["detail"] and fault["remedy"], "fault: %r" % fault)
+        s.wait_ready(30)
+        for path in paths:
+            s.wait_detected(path)
+        s.wait_idle()
+        check_once(s, paths)
+        check(s.service(label)["restarts"] == 1, "restarts: %r" % s.service(label))
+
+
+# -- ampcli --------------------------------------------------------------------------
+
+QUESTIONS = (["status"], ["faults"], ["history"], ["policy"], ["policy", "list"], ["policy", "lists"], ["exclusions"],
+             ["posture"])
+
+
+def case_exit_codes():
+    s = new_suite()
+    for q in QUESTIONS:
+        code, text = s.cli(*q, json_output=False)
+        check(code == UNREACHABLE and "ampcli: " in text, "%r without the suite: %d %r" % (q, code, text))
+    s.start()
+    for q in QUESTIONS:
+        check(s.cli(*q)[0] == DONE, "%r: %d" % (q, s.cli(*q)[0]))
+        # Members of the group may ask, others may not.
+        for flags in ([], ["--json"]):
+            code, text = as_tester(s, *q, *flags, groups=[harness.GROUPS["amp"]])
+            check(code == DONE, "%r as a member of amp: %d %r" % (q, code, text))
+            code, text = as_tester(s, *q, *flags)
+            check(code == NOT_PERMITTED, "%r as a stranger: %d %r" % (q, code, text))
+    code, text = as_tester(s, "policy", "use", "audit", groups=[harness.GROUPS["amp"]])
+    check(code == NOT_PERMITTED and "root" in text, "policy use as a member of amp: %d %r" % (code, text))
+    check(as_tester(s, "policy", "use", "audit")[0] == NOT_PERMITTED, "policy use as a stranger")
+    check(s.status()["mode"] == "protect", "the policy was changed")
+    for wrong in ([], ["nonsense"], ["status", "more"], ["--nonsense"], ["history", "--limit", "x"], ["status", "--limit", "3"],
+                  ["history", "--since", "never"], ["policy", "use"], ["policy", "use", "../../etc/passwd"],
+                  ["policy", "use", "no-such-policy"]):
+        code, text = s.cli(*wrong, json_output=False)
+        check(code == ERROR and "ampcli: " in text, "%r: %d %r" % (wrong, code, text))
+    for room, q in (("ampcloudd", ["history"]), ("ampscand", ["exclusions"])):
+        pid = s.pids()[room]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            begin = time.monotonic()
+            code, text = s.cli(*q, json_output=False)
+            took = time.monotonic() - begin
+            check(code == UNREACHABLE and room in text and took < 8, "%r: %d %r in %.1f s" % (q, code, text, took))
+            code, doc = s.cli("status")
+            check(code == UNREACHABLE and doc and doc["services"], "status without %s: %d %r" % (room, code, doc))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+# -- logs -----------------------------------------------------------------------------
+
+
+def log_files(s):
+    return sorted(glob.glob(s.log + "/*"))
+
+
+def lines_of(s, component):
+    return [l for f in log_files(s) if re.match(component + r"\.log(\.\d+)?$", os.path.basename(f))
+            for l in open(f, errors="replace")]
+
+
+def case_logs_and_the_record_of_changes():
+    s = new_suite(log_max_size=4096, log_keep=50).start()
+    d = place("logs")
+    known = set()
+    for n in range(150):
+        user = TESTER if n % 10 == 9 else 0
+        if user:
+            code, text = as_tester(s, "policy", "use", "id-%d" % n, groups=[harness.GROUPS["amp"]])
+            check(code == NOT_PERMITTED, text)
+        else:
+            # Twice a real one.
+            policy = "audit" if n == 50 else "protect" if n == 100 else "id-%d" % n
+            check(s.cli("policy", "use", policy)[0] == (DONE if policy[0] != "i" else ERROR), "policy use %s" % policy)
+        if n % 4 == 0:
+            s.reload()  # some lines of ampmon's log
+        if n % 15 == 0:
+            # Long names, so that ampscand's log grows too; each burst below the limit on alike lines.
+            time.sleep(1.1)
+            for i in range(2):
+                name = "%s/%s-%d-%d" % (d, "x" * 200, n, i)
+                s.wait_detected(write(name, content(n)))
+                known.add(os.path.basename(name))
+    wait_for("rotation of each log that grew", lambda: all(os.path.exists("%s/%s.log.1" % (s.log, c))
+                                                          for c in ("ampcli", "ampmon", "ampscand")), 20)
+    s.stop()
+    for f in log_files(s):
+        st = os.stat(f)
+        check(stat.S_IMODE(st.st_mode) == 0o600 and st.st_uid == 0, "%s: mode %o, uid %d" % (f, st.st_mode, st.st_uid))
+    commands = lines_of(s, "ampcli")
+    for n in range(150):
+        policy = "audit" if n == 50 else "protect" if n == 100 else "id-%d" % n
+        mine = [l for l in commands if re.search(r"uid \d+ pid \d+: policy use %s\b" % policy, l)]
+        check(len(mine) == 1, "%s: %r" % (policy, mine))
+        who = "uid %d pid " % (TESTER if n % 10 == 9 else 0)
+        check(who in mine[0] and ("refused" in mine[0]) == (n % 10 == 9), "%s: %r" % (policy, mine[0]))
+        check(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z ", mine[0]), "time: %r" % mine[0])
+    told = "".join(lines_of(s, "ampscand"))
+    missing = [n for n in known if n not in told]
+    check(not missing, "%d of %d detections are not in ampscand's log" % (len(missing), len(known)))
+    for component in ("ampmon", "ampscand", "ampcloudd", "ampread"):
+        torn = [l for l in lines_of(s, component) if not re.match(r"\d{4}-\d\d-\d\dT\S+Z %s (error|warn|info|debug) " % component, l)]
+        check(not torn, "%s: %r" % (component, torn[:3]))
+    check(len(log_files(s)) > 8, "files: %r" % log_files(s))
+
+
+harness.main(globals())
