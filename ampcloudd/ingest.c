@@ -67,7 +67,7 @@ struct ingest {
 	struct batch batch;
 	struct tend tend;
 	bool committing, tending, failing, paused;
-	_Atomic bool stopping; /* the thread looks at it too */
+	_Atomic bool stopping;			   /* the thread looks at it too */
 	char detail_full[640], detail_broken[640]; /* as told to ampmon; empty: not raised */
 };
 

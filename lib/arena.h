@@ -13,7 +13,7 @@
 struct amp_arena {
 	ProtobufCAllocator allocator; /* pass &arena.allocator to unpack */
 	unsigned char *base;
-	size_t size;   /* limit, bytes */
+	size_t size; /* limit, bytes */
 	size_t used;
 	bool exceeded; /* an allocation was refused since the last reset */
 };

@@ -43,9 +43,9 @@ typedef int amp_handler(struct amp_channel *ch, struct amp_message *m, void *arg
 struct amp_dispatch {
 	uint16_t type;
 	const ProtobufCMessageDescriptor *descriptor;
-	uint32_t max_length;   /* of the body; at most AMP_MSG_MAX - 16 */
+	uint32_t max_length; /* of the body; at most AMP_MSG_MAX - 16 */
 	uint8_t min_fds, max_fds;
-	uint32_t states;       /* bits of amp_channel_set_state; 0: any state */
+	uint32_t states; /* bits of amp_channel_set_state; 0: any state */
 	amp_handler *handler;
 };
 
@@ -55,7 +55,7 @@ enum amp_channel_end {
 };
 
 struct amp_channel_config {
-	const char *name;                 /* for logs, copied */
+	const char *name;		  /* for logs, copied */
 	const struct amp_dispatch *table; /* static */
 	size_t rows;
 	/* Called once, last; the channel no longer reads or writes. The
@@ -65,7 +65,7 @@ struct amp_channel_config {
 	void (*on_writable)(struct amp_channel *ch, void *arg);
 	void *arg;
 	size_t high, low; /* bytes queued; 0: 1 MiB and 256 KiB */
-	size_t limit;     /* hard bound: send fails with ENOBUFS; 0: 8 MiB */
+	size_t limit;	  /* hard bound: send fails with ENOBUFS; 0: 8 MiB */
 };
 
 /* The two ends of a link, CLOEXEC, with the buffers a channel wants (ampmon has the
@@ -87,7 +87,8 @@ void amp_channel_free(struct amp_channel *ch);
  * amp_channel_full() is true and the caller should stop reading its source. on_end is never
  * called from here.
  */
-int amp_channel_send(struct amp_channel *ch, uint16_t type, uint64_t id, const ProtobufCMessage *body, const int *fds, unsigned fd_count);
+int amp_channel_send(struct amp_channel *ch, uint16_t type, uint64_t id, const ProtobufCMessage *body,
+		     const int *fds, unsigned fd_count);
 bool amp_channel_full(const struct amp_channel *ch);
 size_t amp_channel_queued(const struct amp_channel *ch);
 
@@ -120,7 +121,9 @@ size_t amp_message_pack(uint8_t *buf, size_t size, uint16_t type, uint64_t id, c
  * numbers, enums out of range, strings with NUL or not UTF-8 do not.
  */
 struct amp_arena;
-int amp_message_check(const struct amp_dispatch *table, size_t rows, uint32_t state, const uint8_t *data, size_t length, unsigned fd_count, struct amp_arena *arena,
-                      const struct amp_dispatch **row, struct amp_wire_header *header, const ProtobufCMessage **body, const char **why);
+int amp_message_check(const struct amp_dispatch *table, size_t rows, uint32_t state, const uint8_t *data,
+		      size_t length, unsigned fd_count, struct amp_arena *arena,
+		      const struct amp_dispatch **row, struct amp_wire_header *header,
+		      const ProtobufCMessage **body, const char **why);
 
 #endif

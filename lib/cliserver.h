@@ -20,12 +20,13 @@ struct amp_cliserver;
 struct amp_cliserver_config {
 	const struct amp_dispatch *table; /* handlers get the amp_channel of the client and `arg` */
 	size_t rows;
-	gid_t group;  /* may ask; (gid_t)-1: root only */
+	gid_t group; /* may ask; (gid_t)-1: root only */
 	void *arg;
 };
 
 /* listen_fd: already listening (AMP_FD_CLI). Taken over. NULL and errno on failure. */
-struct amp_cliserver *amp_cliserver_new(struct event_base *base, int listen_fd, const struct amp_cliserver_config *c);
+struct amp_cliserver *amp_cliserver_new(struct event_base *base, int listen_fd,
+					const struct amp_cliserver_config *c);
 void amp_cliserver_free(struct amp_cliserver *s);
 
 /* Who the client of this channel is, from SO_PEERCRED. */
@@ -37,7 +38,8 @@ uint64_t amp_cli_client_serial(const struct amp_channel *client);
 struct amp_channel *amp_cli_client_find(struct amp_cliserver *s, uint64_t serial);
 
 /* Sends a CliError as the last answer to request id. */
-void amp_cli_error(struct amp_channel *client, uint64_t id, int code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void amp_cli_error(struct amp_channel *client, uint64_t id, int code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /*
  * Fills Counter messages for a status reply from the registry; returns how

@@ -5,11 +5,11 @@
 #ifndef AMP_CLOCK_H
 #define AMP_CLOCK_H
 
-#include <stdint.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define AMP_NS_PER_SEC 1000000000LL
-#define AMP_NS_PER_MS 1000000LL
+#define AMP_NS_PER_MS  1000000LL
 
 int64_t amp_clock_monotonic(void); /* CLOCK_MONOTONIC, ns */
 int64_t amp_clock_realtime(void);  /* CLOCK_REALTIME, ns since the epoch */

@@ -20,7 +20,10 @@ struct amp_counter {
 };
 
 /* In file scope: static struct amp_counter c = AMP_COUNTER("a.b", true); */
-#define AMP_COUNTER(text, is_loss) { .name = (text), .loss = (is_loss) }
+#define AMP_COUNTER(text, is_loss)                                                                           \
+	{                                                                                                    \
+		.name = (text), .loss = (is_loss)                                                            \
+	}
 
 /* Adds n; puts the counter on the registry the first time. */
 void amp_counter_add(struct amp_counter *c, uint64_t n);

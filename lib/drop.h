@@ -14,7 +14,7 @@
 
 struct amp_drop {
 	const struct amp_role *role;
-	uid_t uid;            /* looked up by ampmon; never 0 */
+	uid_t uid; /* looked up by ampmon; never 0 */
 	gid_t gid;
 	const char *view_dir; /* an existing root-owned directory to pivot on */
 	const char *data_dir; /* AMP_VIEW_PIVOTED: becomes /data; NULL: none */

@@ -12,20 +12,20 @@
 enum amp_fault_severity { AMP_FAULT_INFO, AMP_FAULT_WARNING, AMP_FAULT_CRITICAL };
 
 enum amp_fault_number {
-	AMP_FAULT_ROOM_THROTTLED = 1,   /* dies too often */
-	AMP_FAULT_ROOM_SILENT = 2,      /* main loop killed after silence */
-	AMP_FAULT_DISK_STALLED = 3,     /* I/O thread stands still */
-	AMP_FAULT_PEER_HOSTILE = 4,     /* a room broke the protocol and was replaced */
-	AMP_FAULT_EVENTS_LOST = 5,      /* overflow; repair under way */
+	AMP_FAULT_ROOM_THROTTLED = 1, /* dies too often */
+	AMP_FAULT_ROOM_SILENT = 2,    /* main loop killed after silence */
+	AMP_FAULT_DISK_STALLED = 3,   /* I/O thread stands still */
+	AMP_FAULT_PEER_HOSTILE = 4,   /* a room broke the protocol and was replaced */
+	AMP_FAULT_EVENTS_LOST = 5,    /* overflow; repair under way */
 	AMP_FAULT_REPAIR_FAILED = 6,
-	AMP_FAULT_NOT_WATCHED = 7,      /* a local file system cannot be marked */
-	AMP_FAULT_CONFIGURATION = 8,    /* refused; the old one stays */
-	AMP_FAULT_POLICY_ENTRIES = 9,   /* bad entries skipped */
-	AMP_FAULT_DATABASE_FULL = 10,   /* no space for events.db */
+	AMP_FAULT_NOT_WATCHED = 7,    /* a local file system cannot be marked */
+	AMP_FAULT_CONFIGURATION = 8,  /* refused; the old one stays */
+	AMP_FAULT_POLICY_ENTRIES = 9, /* bad entries skipped */
+	AMP_FAULT_DATABASE_FULL = 10, /* no space for events.db */
 	AMP_FAULT_DATABASE_BROKEN = 11,
-	AMP_FAULT_EVENT_SET_ASIDE = 12, /* poison message in the durable queue */
-	AMP_FAULT_ROOM_USER = 13,       /* service user missing */
-	AMP_FAULT_WALL = 14,            /* a room's wall could not be built */
+	AMP_FAULT_EVENT_SET_ASIDE = 12,	 /* poison message in the durable queue */
+	AMP_FAULT_ROOM_USER = 13,	 /* service user missing */
+	AMP_FAULT_WALL = 14,		 /* a room's wall could not be built */
 	AMP_FAULT_EXCLUSION_UNSAFE = 15, /* others than root can write there */
 	AMP_FAULT_LOG_LOST = 16,
 	AMP_FAULT_MAX

@@ -42,8 +42,8 @@ int amp_log_replace_fd(int fd);
 void amp_log(enum amp_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define amp_error(...) amp_log(AMP_LOG_ERROR, __VA_ARGS__)
-#define amp_warn(...) amp_log(AMP_LOG_WARN, __VA_ARGS__)
-#define amp_info(...) amp_log(AMP_LOG_INFO, __VA_ARGS__)
+#define amp_warn(...)  amp_log(AMP_LOG_WARN, __VA_ARGS__)
+#define amp_info(...)  amp_log(AMP_LOG_INFO, __VA_ARGS__)
 #define amp_debug(...) amp_log(AMP_LOG_DEBUG, __VA_ARGS__)
 
 /* Environment or start-up is broken: logs, drains, exit(1). */

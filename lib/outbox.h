@@ -15,7 +15,7 @@
 struct amp_outbox;
 
 struct amp_outbox_config {
-	size_t window;  /* unacknowledged messages on the wire at most; 0: 256 */
+	size_t window; /* unacknowledged messages on the wire at most; 0: 256 */
 	/* Event `token` was committed (or set aside: aside true). */
 	void (*on_committed)(uint64_t token, bool aside, void *arg);
 	void *arg;
@@ -30,7 +30,8 @@ int amp_outbox_put(struct amp_outbox *o, const Amp__Event *event, uint64_t token
  * else was on it goes out one at a time then, so that three deaths find the message that kills).
  * It may be said with NULL or with the next link; said twice it counts once. */
 void amp_outbox_attach(struct amp_outbox *o, struct amp_channel *ch, bool died);
-/* Rows for the sender's table: AMP_MSG_EVENT_ACK. Unknown ids are counted ("outbox.unasked_ack"). -1: never */
+/* Rows for the sender's table: AMP_MSG_EVENT_ACK. Unknown ids are counted ("outbox.unasked_ack"). -1: never
+ */
 void amp_outbox_ack(struct amp_outbox *o, const Amp__EventAck *ack);
 /* on_writable of the channel. */
 void amp_outbox_pump(struct amp_outbox *o);

@@ -7,71 +7,75 @@
 #include <string.h>
 
 #define CAP(name) (UINT64_C(1) << (name))
-#define KIB UINT64_C(1024)
-#define MIB (UINT64_C(1024) * KIB)
+#define KIB	  UINT64_C(1024)
+#define MIB	  (UINT64_C(1024) * KIB)
 
 static const struct amp_role roles[AMP_ROLE_COUNT] = {
 	/* Root in effect: no row of walls, so it is kept small instead. */
-	[AMP_ROLE_MON] = {
-		.id = AMP_ROLE_MON,
-		.name = "ampmon",
-		.user = "root",
-		.instances = 1,
-		.cli_socket = true,
-		.capabilities = ~UINT64_C(0),
-		.view = AMP_VIEW_HOST,
-		.nofile = 1024,
-	},
+	[AMP_ROLE_MON] =
+		{
+			.id = AMP_ROLE_MON,
+			.name = "ampmon",
+			.user = "root",
+			.instances = 1,
+			.cli_socket = true,
+			.capabilities = ~UINT64_C(0),
+			.view = AMP_VIEW_HOST,
+			.nofile = 1024,
+		},
 	/* Reads the kernel's events; may look at links of /proc, opens nothing. */
-	[AMP_ROLE_SCAN] = {
-		.id = AMP_ROLE_SCAN,
-		.name = "ampscand",
-		.user = "amp-scan",
-		.instances = 1,
-		.cli_socket = true,
-		.links = {AMP_ROLE_READ, AMP_ROLE_CLOUD},
-		.capabilities = CAP(CAP_SYS_PTRACE),
-		.view = AMP_VIEW_HOST,
-		.own_network = true,
-		.syscalls = AMP_SYS_LOOP | AMP_SYS_WHO | AMP_SYS_ACCEPT,
-		.nofile = 8192, /* pidfds and, in fd mode, files of events in hand */
-		.file_size = 16 * MIB, /* its log */
-		.start_order = 3,
-	},
+	[AMP_ROLE_SCAN] =
+		{
+			.id = AMP_ROLE_SCAN,
+			.name = "ampscand",
+			.user = "amp-scan",
+			.instances = 1,
+			.cli_socket = true,
+			.links = {AMP_ROLE_READ, AMP_ROLE_CLOUD},
+			.capabilities = CAP(CAP_SYS_PTRACE),
+			.view = AMP_VIEW_HOST,
+			.own_network = true,
+			.syscalls = AMP_SYS_LOOP | AMP_SYS_WHO | AMP_SYS_ACCEPT,
+			.nofile = 8192,	       /* pidfds and, in fd mode, files of events in hand */
+			.file_size = 16 * MIB, /* its log */
+			.start_order = 3,
+		},
 	/* Opens and hashes any file read-only. The last instance walks. */
-	[AMP_ROLE_READ] = {
-		.id = AMP_ROLE_READ,
-		.name = "ampread",
-		.user = "amp-read",
-		.instances = 3,
-		.links = {AMP_ROLE_SCAN},
-		.capabilities = CAP(CAP_DAC_READ_SEARCH),
-		.view = AMP_VIEW_HOST,
-		.own_network = true,
-		.landlock = true,
-		.syscalls = AMP_SYS_LOOP | AMP_SYS_READ_FILE,
-		.nofile = 512,
-		.file_size = 16 * MIB, /* its log */
-		.start_order = 2,
-	},
+	[AMP_ROLE_READ] =
+		{
+			.id = AMP_ROLE_READ,
+			.name = "ampread",
+			.user = "amp-read",
+			.instances = 3,
+			.links = {AMP_ROLE_SCAN},
+			.capabilities = CAP(CAP_DAC_READ_SEARCH),
+			.view = AMP_VIEW_HOST,
+			.own_network = true,
+			.landlock = true,
+			.syscalls = AMP_SYS_LOOP | AMP_SYS_READ_FILE,
+			.nofile = 512,
+			.file_size = 16 * MIB, /* its log */
+			.start_order = 2,
+		},
 	/* Owns events.db. */
-	[AMP_ROLE_CLOUD] = {
-		.id = AMP_ROLE_CLOUD,
-		.name = "ampcloudd",
-		.user = "amp-cloud",
-		.instances = 1,
-		.cli_socket = true,
-		.links = {AMP_ROLE_SCAN},
-		.view = AMP_VIEW_PIVOTED,
-		/* Until the network half exists nothing of it is reachable: no
-		 * socket call is in its filter, so the namespace is empty too. */
-		.own_network = true,
-		.landlock = true,
-		.syscalls = AMP_SYS_LOOP | AMP_SYS_DATABASE | AMP_SYS_ACCEPT,
-		.nofile = 256,
-		.file_size = 1024 * MIB, /* events.db */
-		.start_order = 1,
-	},
+	[AMP_ROLE_CLOUD] =
+		{
+			.id = AMP_ROLE_CLOUD,
+			.name = "ampcloudd",
+			.user = "amp-cloud",
+			.instances = 1,
+			.cli_socket = true,
+			.links = {AMP_ROLE_SCAN},
+			.view = AMP_VIEW_PIVOTED,
+			/* Until the network half exists nothing of it is reachable: no
+			 * socket call is in its filter, so the namespace is empty too. */
+			.own_network = true,
+			.landlock = true,
+			.syscalls = AMP_SYS_LOOP | AMP_SYS_DATABASE | AMP_SYS_ACCEPT,
+			.nofile = 256,
+			.file_size = 1024 * MIB, /* events.db */
+			.start_order = 1,
+		},
 };
 
 const struct amp_role *amp_role(enum amp_role_id id)

@@ -16,10 +16,10 @@
 
 /* Descriptors every room finds at exec; nothing else is open. */
 #define AMP_FD_CONTROL 3 /* SEQPACKET to ampmon */
-#define AMP_FD_LOG 4     /* O_APPEND file */
-#define AMP_FD_CLI 5     /* listening SEQPACKET socket, if the row has one */
+#define AMP_FD_LOG     4 /* O_APPEND file */
+#define AMP_FD_CLI     5 /* listening SEQPACKET socket, if the row has one */
 
-#define AMP_ROLE_MAX_LINKS 4
+#define AMP_ROLE_MAX_LINKS     4
 #define AMP_ROLE_MAX_INSTANCES 8
 
 enum amp_role_id {
@@ -32,35 +32,35 @@ enum amp_role_id {
 };
 
 enum amp_view {
-	AMP_VIEW_HOST,   /* the host's mount namespace */
+	AMP_VIEW_HOST,	 /* the host's mount namespace */
 	AMP_VIEW_PIVOTED /* private root: data_dir at /data, nothing else */
 };
 
 /* Bits of amp_role.syscalls: sets of lib/seccomp_table.c. */
 enum amp_syscall_set {
-	AMP_SYS_LOOP = 1 << 0,     /* epoll, read, messages, memory, clocks */
-	AMP_SYS_WHO = 1 << 1,      /* stat and readlink of /proc, handles */
+	AMP_SYS_LOOP = 1 << 0,	    /* epoll, read, messages, memory, clocks */
+	AMP_SYS_WHO = 1 << 1,	    /* stat and readlink of /proc, handles */
 	AMP_SYS_READ_FILE = 1 << 2, /* open read-only, pinned flags */
-	AMP_SYS_DATABASE = 1 << 3, /* SQLite in the row's own directory */
-	AMP_SYS_ACCEPT = 1 << 4,   /* accept4 on the CLI listener */
+	AMP_SYS_DATABASE = 1 << 3,  /* SQLite in the row's own directory */
+	AMP_SYS_ACCEPT = 1 << 4,    /* accept4 on the CLI listener */
 };
 
 struct amp_role {
 	enum amp_role_id id;
-	const char *name;      /* also log file, socket and binary */
-	const char *user;      /* default service user; configuration may differ */
+	const char *name; /* also log file, socket and binary */
+	const char *user; /* default service user; configuration may differ */
 	unsigned instances;
 	bool cli_socket;
 	enum amp_role_id links[AMP_ROLE_MAX_LINKS]; /* peers, AMP_ROLE_NONE ends */
-	uint64_t capabilities; /* bits 1 << CAP_x, kept after the drop */
+	uint64_t capabilities;			    /* bits 1 << CAP_x, kept after the drop */
 	enum amp_view view;
-	bool own_network;      /* empty network namespace */
-	bool landlock;         /* no write, no execute anywhere but /data */
-	unsigned syscalls;     /* enum amp_syscall_set */
-	unsigned nofile;       /* RLIMIT_NOFILE */
-	uint64_t file_size;    /* RLIMIT_FSIZE, bytes */
+	bool own_network;	/* empty network namespace */
+	bool landlock;		/* no write, no execute anywhere but /data */
+	unsigned syscalls;	/* enum amp_syscall_set */
+	unsigned nofile;	/* RLIMIT_NOFILE */
+	uint64_t file_size;	/* RLIMIT_FSIZE, bytes */
 	uint64_t address_space; /* RLIMIT_AS, bytes; 0: not limited */
-	unsigned start_order;  /* lower first */
+	unsigned start_order;	/* lower first */
 };
 
 /* Row of a role; NULL if id is out of range. Static storage. */

@@ -33,14 +33,15 @@ struct amp_room_ops {
 	 * A link to a peer (again): make a channel of fd with amp_channel_new.
 	 * The old channel to that peer, if any, has ended or is to be freed.
 	 */
-	void (*link)(struct amp_room *room, enum amp_role_id peer, unsigned instance, unsigned generation, int fd);
+	void (*link)(struct amp_room *room, enum amp_role_id peer, unsigned instance, unsigned generation,
+		     int fd);
 	/* Rows of the control channel beyond the common ones. */
 	const struct amp_dispatch *control;
 	size_t control_rows;
 	/* A client on the CLI listener: table of requests. */
 	const struct amp_dispatch *cli;
 	size_t cli_rows;
-	void (*stop)(struct amp_room *room); /* before exit; may be NULL */
+	void (*stop)(struct amp_room *room);			 /* before exit; may be NULL */
 	struct amp_iothread *(*iothread)(struct amp_room *room); /* for PONG; may be NULL */
 };
 
@@ -57,7 +58,8 @@ struct amp_channel *amp_room_control(struct amp_room *room);
 
 void amp_room_fault(struct amp_room *room, enum amp_fault_number n, bool raised, const char *detail);
 /* Tells ampmon that a peer broke the protocol; it is killed and replaced. */
-void amp_room_hostile(struct amp_room *room, enum amp_role_id peer, unsigned instance, unsigned generation, const char *why);
+void amp_room_hostile(struct amp_room *room, enum amp_role_id peer, unsigned instance, unsigned generation,
+		      const char *why);
 /* Names a kernel feature for READY and posture (static strings). */
 void amp_room_feature(struct amp_room *room, const char *name, bool in_use);
 

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define AMP_SHA256_SIZE 32
-#define AMP_SHA256_HEX 65 /* with the NUL */
+#define AMP_SHA256_HEX	65 /* with the NUL */
 
 struct amp_sha256; /* one running digest; reusable */
 

@@ -11,57 +11,57 @@
 
 #include <stdint.h>
 
-#define AMP_WIRE_VERSION 0xA501U   /* magic and version in one: 0xA5, 1 */
-#define AMP_MSG_MAX 65536U         /* header and body together, bytes */
-#define AMP_MSG_MAX_FDS 4U         /* what a message may ever carry */
+#define AMP_WIRE_VERSION 0xA501U /* magic and version in one: 0xA5, 1 */
+#define AMP_MSG_MAX	 65536U	 /* header and body together, bytes */
+#define AMP_MSG_MAX_FDS	 4U	 /* what a message may ever carry */
 
 /* In front of every message, host byte order (both ends are one machine). */
 struct amp_wire_header {
 	uint16_t version; /* AMP_WIRE_VERSION */
-	uint16_t type;    /* enum amp_msg_type */
+	uint16_t type;	  /* enum amp_msg_type */
 	uint32_t length;  /* of the body that follows, bytes */
-	uint64_t id;      /* request id; an answer carries the asker's */
+	uint64_t id;	  /* request id; an answer carries the asker's */
 };
 _Static_assert(sizeof(struct amp_wire_header) == 16, "wire header");
 
 /* High byte: the link (and .proto) a type belongs to. */
 enum amp_msg_type {
 	/* control.proto: ampmon <-> every room, fd 3 */
-	AMP_MSG_CONF = 0x0101,          /* mon->room: its section */
-	AMP_MSG_READY = 0x0102,         /* room->mon: dropped, looping */
-	AMP_MSG_LINK = 0x0103,          /* mon->room, 1 fd: a peer's new pair */
-	AMP_MSG_START = 0x0104,         /* mon->room: all rooms are ready */
-	AMP_MSG_PING = 0x0105,          /* mon->room */
-	AMP_MSG_PONG = 0x0106,          /* room->mon */
-	AMP_MSG_LOG_FILE = 0x0107,      /* mon->room, 1 fd: after rotation */
-	AMP_MSG_STOP = 0x0108,          /* mon->room: leave in order */
-	AMP_MSG_FAULT = 0x0109,         /* room->mon: raise or clear */
-	AMP_MSG_PEER_HOSTILE = 0x010a,  /* room->mon: replace that peer */
-	AMP_MSG_SOURCE = 0x0110,        /* mon->ampscand, 1 fd: a group */
-	AMP_MSG_BUFFERS = 0x0111,       /* mon->ampscand, 1 fd: the memfd */
-	AMP_MSG_FILESYSTEM = 0x0112,    /* mon->ampscand: one fs, new or changed */
+	AMP_MSG_CONF = 0x0101,	       /* mon->room: its section */
+	AMP_MSG_READY = 0x0102,	       /* room->mon: dropped, looping */
+	AMP_MSG_LINK = 0x0103,	       /* mon->room, 1 fd: a peer's new pair */
+	AMP_MSG_START = 0x0104,	       /* mon->room: all rooms are ready */
+	AMP_MSG_PING = 0x0105,	       /* mon->room */
+	AMP_MSG_PONG = 0x0106,	       /* room->mon */
+	AMP_MSG_LOG_FILE = 0x0107,     /* mon->room, 1 fd: after rotation */
+	AMP_MSG_STOP = 0x0108,	       /* mon->room: leave in order */
+	AMP_MSG_FAULT = 0x0109,	       /* room->mon: raise or clear */
+	AMP_MSG_PEER_HOSTILE = 0x010a, /* room->mon: replace that peer */
+	AMP_MSG_SOURCE = 0x0110,       /* mon->ampscand, 1 fd: a group */
+	AMP_MSG_BUFFERS = 0x0111,      /* mon->ampscand, 1 fd: the memfd */
+	AMP_MSG_FILESYSTEM = 0x0112,   /* mon->ampscand: one fs, new or changed */
 	AMP_MSG_FILESYSTEM_GONE = 0x0113,
 	AMP_MSG_OWN_DIRECTORY = 0x0114, /* mon->ampscand: exempt parent */
 	AMP_MSG_POLICY_BEGIN = 0x0115,
 	AMP_MSG_POLICY_ENTRIES = 0x0116,
 	AMP_MSG_POLICY_END = 0x0117,
-	AMP_MSG_POLICY_ACK = 0x0118,    /* ampscand->mon: in force */
-	AMP_MSG_REPAIR = 0x0119,        /* mon->ampscand */
-	AMP_MSG_REPAIR_STATE = 0x011a,  /* ampscand->mon */
+	AMP_MSG_POLICY_ACK = 0x0118,	/* ampscand->mon: in force */
+	AMP_MSG_REPAIR = 0x0119,	/* mon->ampscand */
+	AMP_MSG_REPAIR_STATE = 0x011a,	/* ampscand->mon */
 	AMP_MSG_REPAIR_WANTED = 0x011b, /* ampscand->mon: overflow, parked full */
-	AMP_MSG_RUNNING = 0x011c,       /* mon->ampscand: pids to judge */
-	AMP_MSG_KILL = 0x011d,          /* ampscand->mon */
-	AMP_MSG_KILLED = 0x011e,        /* mon->ampscand */
-	AMP_MSG_CONCLUDED = 0x011f,     /* ampscand->mon: all judged up to */
-	AMP_MSG_SCAN_STATE = 0x0120,    /* ampscand->mon: for status lines */
+	AMP_MSG_RUNNING = 0x011c,	/* mon->ampscand: pids to judge */
+	AMP_MSG_KILL = 0x011d,		/* ampscand->mon */
+	AMP_MSG_KILLED = 0x011e,	/* mon->ampscand */
+	AMP_MSG_CONCLUDED = 0x011f,	/* ampscand->mon: all judged up to */
+	AMP_MSG_SCAN_STATE = 0x0120,	/* ampscand->mon: for status lines */
 
 	/* read.proto: ampscand <-> ampread */
-	AMP_MSG_READ = 0x0201,       /* scand->read: batch of resolve/hash */
-	AMP_MSG_READ_DONE = 0x0202,  /* read->scand: batch of results */
-	AMP_MSG_WALK = 0x0203,       /* scand->read: start or resume a walk */
-	AMP_MSG_WALK_CREDIT = 0x0204, /* scand->read: n more entries wanted */
+	AMP_MSG_READ = 0x0201,	       /* scand->read: batch of resolve/hash */
+	AMP_MSG_READ_DONE = 0x0202,    /* read->scand: batch of results */
+	AMP_MSG_WALK = 0x0203,	       /* scand->read: start or resume a walk */
+	AMP_MSG_WALK_CREDIT = 0x0204,  /* scand->read: n more entries wanted */
 	AMP_MSG_WALK_ENTRIES = 0x0205, /* read->scand */
-	AMP_MSG_WALK_DONE = 0x0206,  /* read->scand */
+	AMP_MSG_WALK_DONE = 0x0206,    /* read->scand */
 	AMP_MSG_WALK_CANCEL = 0x0207,
 
 	/* event.proto: ampscand, ampmon -> ampcloudd */
@@ -69,30 +69,30 @@ enum amp_msg_type {
 	AMP_MSG_EVENT_ACK = 0x0302,
 
 	/* cli.proto: ampcli <-> each service's socket */
-	AMP_MSG_CLI_STATUS = 0x0401,        /* every service */
+	AMP_MSG_CLI_STATUS = 0x0401, /* every service */
 	AMP_MSG_CLI_STATUS_REPLY = 0x0402,
-	AMP_MSG_CLI_POSTURE = 0x0403,       /* ampmon */
+	AMP_MSG_CLI_POSTURE = 0x0403, /* ampmon */
 	AMP_MSG_CLI_POSTURE_REPLY = 0x0404,
-	AMP_MSG_CLI_POLICY = 0x0405,        /* ampmon: show */
+	AMP_MSG_CLI_POLICY = 0x0405, /* ampmon: show */
 	AMP_MSG_CLI_POLICY_REPLY = 0x0406,
-	AMP_MSG_CLI_POLICY_USE = 0x0407,    /* ampmon: change, root */
+	AMP_MSG_CLI_POLICY_USE = 0x0407, /* ampmon: change, root */
 	AMP_MSG_CLI_POLICY_USE_REPLY = 0x0408,
-	AMP_MSG_CLI_RULES = 0x0409,         /* ampscand: lists, exclusions, hits */
+	AMP_MSG_CLI_RULES = 0x0409, /* ampscand: lists, exclusions, hits */
 	AMP_MSG_CLI_RULES_REPLY = 0x040a,
-	AMP_MSG_CLI_HISTORY = 0x040b,       /* ampcloudd */
+	AMP_MSG_CLI_HISTORY = 0x040b, /* ampcloudd */
 	AMP_MSG_CLI_HISTORY_REPLY = 0x040c,
-	AMP_MSG_CLI_ERROR = 0x04ff,         /* any service: why not */
+	AMP_MSG_CLI_ERROR = 0x04ff, /* any service: why not */
 };
 
 /* Bounds that both ends check (docs/protocol.md, "Limits"). */
-#define AMP_PATH_MAX 32768U     /* longest host path carried, bytes */
-#define AMP_HANDLE_MAX 128U     /* MAX_HANDLE_SZ of open_by_handle_at(2) */
-#define AMP_NAME_MAX 255U       /* NAME_MAX */
-#define AMP_READ_BATCH 64U      /* items in a READ, results in a READ_DONE */
-#define AMP_WALK_BATCH 256U     /* entries in a WALK_ENTRIES */
-#define AMP_POLICY_BATCH 512U   /* entries in a POLICY_ENTRIES */
-#define AMP_PIDS_BATCH 4096U    /* pids in a RUNNING */
-#define AMP_HISTORY_BATCH 100U  /* rows in a CLI_HISTORY_REPLY */
-#define AMP_KILL_RESULTS 64U    /* processes named in a KILLED */
+#define AMP_PATH_MAX	  32768U /* longest host path carried, bytes */
+#define AMP_HANDLE_MAX	  128U	 /* MAX_HANDLE_SZ of open_by_handle_at(2) */
+#define AMP_NAME_MAX	  255U	 /* NAME_MAX */
+#define AMP_READ_BATCH	  64U	 /* items in a READ, results in a READ_DONE */
+#define AMP_WALK_BATCH	  256U	 /* entries in a WALK_ENTRIES */
+#define AMP_POLICY_BATCH  512U	 /* entries in a POLICY_ENTRIES */
+#define AMP_PIDS_BATCH	  4096U	 /* pids in a RUNNING */
+#define AMP_HISTORY_BATCH 100U	 /* rows in a CLI_HISTORY_REPLY */
+#define AMP_KILL_RESULTS  64U	 /* processes named in a KILLED */
 
 #endif

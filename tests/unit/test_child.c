@@ -22,8 +22,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SEC	   INT64_C(1000000000)
-#define AS_ROOM	   "test-room"
+#define SEC	 INT64_C(1000000000)
+#define AS_ROOM	 "test-room"
 #define STRAY_FD 40
 
 /* --- throttle ------------------------------------------------------------ */
