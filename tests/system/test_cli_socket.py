@@ -1,0 +1,324 @@
+"""Clients of the CLI sockets that break the protocol, take too much or have no
+right to ask: they are disconnected or refused, counted, and nobody else takes
+harm: neither the service nor who asks at the same time (issue point 8)."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+
+import harness
+import wire
+from harness import check, wait_for, write
+from wire import body, field, message
+
+SERVICES = ("ampmon", "ampscand", "ampcloudd")
+CLIENTS_MAX = 32  # lib/cliserver.h
+IDLE_S = 30
+LISTED = b"CLI socket test, listed file\n"
+# CliError.Code
+BAD_REQUEST, NOT_PERMITTED, NOT_FOUND, NOT_NOW = 1, 2, 3, 4
+
+
+def setup(base):
+    global suite, w, idle, start_fds
+    w = harness.mount_tmpfs(base + "/w")
+    suite = harness.Suite(base, [w])
+    suite.block(LISTED)
+    suite.start()
+    write(w + "/first", LISTED)
+    suite.wait_detected(w + "/first")
+    fill_history(3000)
+    start_fds = {s: fds(s) for s in SERVICES}
+    idle = {s: (connect(s), connect(s)) for s in SERVICES}
+    idle_started()
+
+
+def teardown():
+    suite.cleanup()
+
+
+def fill_history(n):
+    """Rows enough for an answer of many messages: each file is a detection of its own."""
+    for i in range(n):
+        write("%s/many-%d-%s" % (w, i, "x" * 200), LISTED)
+    wait_for("%d rows" % n, lambda: counter("ampcloudd", "events.committed") >= n, 60)
+
+
+def connect(service):
+    return wire.Client(suite.run + "/" + service)
+
+
+def counters(service):
+    with connect(service) as c:
+        answer = c.ask(wire.CLI_STATUS)
+    check(answer and answer[0] == wire.CLI_STATUS_REPLY, "%s answers %r" % (service, answer))
+    rows = [wire.parse(r) for r in wire.parse(answer[2]).get(2, [])]
+    return {r[1][0].decode(): r.get(2, [0])[0] for r in rows}
+
+
+def counter(service, name):
+    return counters(service).get(name, 0)
+
+
+def pid_of(service):
+    if service == "ampmon":
+        return harness_ampmon()
+    return suite.pids()[service]
+
+
+def harness_ampmon():
+    guard = suite.pidfile()
+    return [p for n, p in suite.pids().items() if n.startswith("ampmon") and p != guard][0]
+
+
+def fds(service):
+    return len(os.listdir("/proc/%d/fd" % pid_of(service)))
+
+
+def rss_kib(service):
+    for line in open("/proc/%d/status" % pid_of(service)):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+def error_code(answer):
+    check(answer and answer[0] == wire.CLI_ERROR, "answer: %r" % (answer,))
+    return wire.parse(answer[2]).get(1, [0])[0]
+
+
+def disconnected(client):
+    """Closed by the service without another word."""
+    try:
+        return client.receive() is None
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+
+
+class Unharmed:
+    """The same processes before and after, and a listed file is detected."""
+
+    def __enter__(self):
+        self.pids = suite.pids()
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            return
+        check(suite.pids() == self.pids, "processes: %r, before %r" % (suite.pids(), self.pids))
+        for s in SERVICES:
+            counters(s)
+        path = write("%s/listed-%f" % (w, time.monotonic()), LISTED)
+        suite.wait_detected(path, 20)
+
+
+# -- broken protocol -------------------------------------------------------------
+
+ASK = message(wire.CLI_STATUS)
+COMMON = [
+    ("empty", b"", 0),
+    ("one byte", b"\x01", 0),
+    ("half a header", ASK[:9], 0),
+    ("version", message(wire.CLI_STATUS, version=0), 0),
+    ("length too large", message(wire.CLI_STATUS, length=1), 0),
+    ("length of 4 GiB", message(wire.CLI_STATUS, length=-1), 0),
+    ("more than the length says", ASK + b"\0", 0),
+    ("unknown type", message(wire.UNKNOWN), 0),
+    ("type 0", message(0), 0),
+    ("a reply", message(wire.CLI_STATUS_REPLY), 0),
+    ("an error", message(wire.CLI_ERROR), 0),
+    ("READY of a room", message(wire.READY), 0),
+    ("CONF of ampmon", message(wire.CONF, body((1, 1))), 0),
+    ("KILL of ampscand", message(wire.KILL, b"x"), 0),
+    ("STOP of ampmon", message(wire.STOP), 0),
+    ("an event", message(wire.EVENT, b"x"), 0),
+    ("a READ", message(wire.READ), 0),
+    ("a body where none is", message(wire.CLI_STATUS, field(1, 1)), 0),
+    ("body too long", message(wire.CLI_STATUS, b"\0" * 100), 0),
+    ("64 KiB", message(wire.CLI_STATUS, b"\0" * (65536 - 16)), 0),
+    ("more than 64 KiB", message(wire.CLI_STATUS, b"\0" * 65536), 0),
+    ("200 kB", b"\xa5" * 200000, 0),
+    ("a descriptor", ASK, 1),
+    ("four descriptors", ASK, 4),
+    ("253 descriptors", ASK, 253),
+    ("nothing but descriptors", b"", 3),
+]
+OWN = {
+    "ampmon": [
+        ("a request of ampscand", message(wire.CLI_RULES), 0),
+        ("a request of ampcloudd", message(wire.CLI_HISTORY), 0),
+        ("policy id too long", message(wire.CLI_POLICY_USE, field(1, "x" * 300)), 0),
+        ("policy id not UTF-8", message(wire.CLI_POLICY_USE, field(1, b"\xff")), 0),
+        ("policy id with NUL", message(wire.CLI_POLICY_USE, field(1, b"au\0dit")), 0),
+        ("policy id twice", message(wire.CLI_POLICY_USE, field(1, "audit") * 2), 0),
+        ("policy with a descriptor", message(wire.CLI_POLICY_USE, field(1, "audit")), 1),
+        ("unknown field", message(wire.CLI_POLICY_USE, field(1, "audit") + field(9, 1)), 0),
+        ("garbage", message(wire.CLI_POLICY_USE, b"\xff" * 32), 0),
+    ],
+    "ampscand": [
+        ("a request of ampmon", message(wire.CLI_POLICY), 0),
+        ("a request of ampcloudd", message(wire.CLI_HISTORY), 0),
+        ("rules too long", message(wire.CLI_RULES, b"\0" * 65), 0),
+        ("a bool of 2", message(wire.CLI_RULES, b"\x08\x82\x00"), 0),
+        ("garbage", message(wire.CLI_RULES, b"\xff" * 16), 0),
+    ],
+    "ampcloudd": [
+        ("a request of ampmon", message(wire.CLI_POSTURE), 0),
+        ("a request of ampscand", message(wire.CLI_RULES), 0),
+        ("question too long", message(wire.CLI_HISTORY, field(1, "x" * 513)), 0),
+        ("type not UTF-8", message(wire.CLI_HISTORY, field(1, b"\xfe")), 0),
+        ("garbage", message(wire.CLI_HISTORY, b"\xff" * 64), 0),
+        ("wrong wire type", message(wire.CLI_HISTORY, field(3, "x")), 0),
+    ],
+}
+
+
+def broken(service):
+    failed = []
+    with Unharmed():
+        with open("/dev/null") as null:
+            for name, data, n in COMMON + OWN[service]:
+                told = counter(service, "cli.hostile")
+                with connect(service) as bad, connect(service) as good:
+                    bad.send(data, [null.fileno()] * n)
+                    if not disconnected(bad):
+                        failed.append("%s: answered" % name)
+                    elif counter(service, "cli.hostile") != told + 1:
+                        failed.append("%s: not counted" % name)
+                    if (good.ask(wire.CLI_STATUS) or [0])[0] != wire.CLI_STATUS_REPLY:
+                        failed.append("%s: another client is not served" % name)
+    check(not failed, "; ".join(failed))
+
+
+def case_broken_protocol_at_ampmon():
+    broken("ampmon")
+
+
+def case_broken_protocol_at_ampscand():
+    broken("ampscand")
+
+
+def case_broken_protocol_at_ampcloudd():
+    broken("ampcloudd")
+
+
+# -- right messages with wrong content ----------------------------------------------
+
+
+def case_content_that_makes_no_sense_is_answered():
+    uid = "0123abcd-0000-4000-8000-000000000001"
+    with Unharmed():
+        for ident in ("", "nosuch", "../../../etc/passwd", "/etc/passwd", "protect/../audit", "a\nb", ".", "x" * 200):
+            with connect("ampmon") as c:
+                code = error_code(c.ask(wire.CLI_POLICY_USE, body((1, ident))))
+                check(code in (BAD_REQUEST, NOT_FOUND), "%r: code %d" % (ident, code))
+        for content in (body((1, "Drop Table")), body((1, "'; drop table events; --")), body((2, -1)),
+                        body((5, "x" * 36)), body((1, "x" * 400))):
+            with connect("ampcloudd") as c:
+                check(error_code(c.ask(wire.CLI_HISTORY, content)) == BAD_REQUEST, "history %r" % content)
+        for content in (body((3, 0xFFFFFFFF)), body((4, (1 << 64) - 1)), body((4, 1)), body((5, uid)),
+                        body((2, (1 << 63) - 1))):
+            with connect("ampcloudd") as c:
+                answer = c.ask(wire.CLI_HISTORY, content)
+                check(answer and answer[0] == wire.CLI_HISTORY_REPLY, "history %r: %r" % (content, answer))
+                check(len(wire.parse(answer[2]).get(1, [])) <= 100, "too many rows")
+        for after in (1 << 40, (1 << 64) - 1):
+            with connect("ampscand") as c:
+                answer = c.ask(wire.CLI_RULES, body((2, after)))
+                check(answer and answer[0] == wire.CLI_RULES_REPLY and not answer[2], "rules: %r" % (answer,))
+        check(suite.status()["mode"] == "protect", "the policy changed")
+
+
+# -- who may ask ---------------------------------------------------------------------
+
+
+def as_who(uid, groups, function):
+    """function() in a child of that user; its exit status (0: it returned true)."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups(groups)
+            os.setgid(uid)
+            os.setuid(uid)
+            os._exit(0 if function() else 1)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+TESTER, GROUP = harness.USERS["amp-tester"], harness.GROUPS["amp"]
+
+
+def refused_at(service, data):
+    """By the file's mode already, or told that it may not, whatever it sends."""
+    def ask():
+        try:
+            c = connect(service)
+        except PermissionError:
+            return True
+        try:
+            c.send(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        return error_code(c.receive()) == NOT_PERMITTED and c.receive() is None
+
+    return ask
+
+
+def case_others_are_refused_before_a_byte_is_looked_at():
+    with Unharmed():
+        for service in SERVICES:
+            before = counters(service)
+            for data in (ASK, b"\xff" * 100, b"x" * 70000, message(wire.CLI_POLICY_USE, field(1, "audit"))):
+                check(as_who(TESTER, [], refused_at(service, data)) == 0, "%s served a stranger" % service)
+            # And behind the file's mode as well: as if it were everyone's.
+            path = suite.run + "/" + service
+            modes = [(p, os.stat(p).st_mode & 0o7777) for p in (suite.run, path)]
+            try:
+                os.chmod(suite.run, 0o755)
+                os.chmod(path, 0o666)
+                for data in (ASK, b"\xff" * 100, message(wire.CLI_POLICY_USE, field(1, "audit"))):
+                    check(as_who(TESTER, [], refused_at(service, data)) == 0, "%s served a stranger" % service)
+                check(as_who(TESTER, [TESTER], flood_refused(service, 500)) == 0, "%s: a stranger's flood" % service)
+            finally:
+                for p, mode in modes:
+                    os.chmod(p, mode)
+            after = counters(service)
+            check(after.get("cli.refused", 0) >= before.get("cli.refused", 0) + 503, "%s: not counted" % service)
+            check(after.get("cli.hostile", 0) == before.get("cli.hostile", 0), "%s: looked at what it sent" % service)
+
+
+def flood_refused(service, n):
+    def flood():
+        for _ in range(n):
+            with connect(service) as c:
+                if error_code(c.receive()) != NOT_PERMITTED:
+                    return False
+        return True
+
+    return flood
+
+
+def case_members_may_ask_but_not_change():
+    def ask():
+        for service in SERVICES:
+            with connect(service) as c:
+                if c.ask(wire.CLI_STATUS)[0] != wire.CLI_STATUS_REPLY:
+                    return False
+        with connect("ampcloudd") as c:
+            if c.ask(wire.CLI_HISTORY)[0] != wire.CLI_HISTORY_REPLY:
+                return False
+        with connect("ampmon") as c:
+            return error_code(c.ask(wire.CLI_POLICY_USE, field(1, "audit"))) == NOT_PERMITTED
+
+    with Unharmed():
+        check(as_who(TESTER, [GROUP], ask) == 0, "a member is not served as it should be")
+        check(suite.status()["mode"] == "protect", "a member changed the policy")
+
+
+harness.main(globals())
