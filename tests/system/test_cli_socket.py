@@ -34,7 +34,6 @@ def setup(base):
     fill_history(3000)
     start_fds = {s: fds(s) for s in SERVICES}
     idle = {s: (connect(s), connect(s)) for s in SERVICES}
-    idle_started()
 
 
 def teardown():
