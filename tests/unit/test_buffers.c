@@ -494,6 +494,38 @@ static void test_rubbish(void **state)
 	}
 }
 
+/* Slots that are in use, with lengths beyond them. */
+static void test_parked_lengths(void **state)
+{
+	static const uint32_t lengths[] = {AMP_PARKED_SIZE - 19, AMP_PARKED_SIZE, INT32_MAX, UINT32_MAX};
+	size_t size = amp_buffers_size(COUNT, PARKED);
+	struct amp_parked *slots;
+	struct buffers *b = map(false);
+	struct event_slot slot;
+	const uint8_t *data;
+	unsigned cursor = 0;
+	uint8_t *raw;
+	size_t n;
+
+	(void)state;
+	raw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	assert_ptr_not_equal(raw, MAP_FAILED);
+	slots = (struct amp_parked *)(raw + 4096);
+	for (unsigned i = 0; i < PARKED; i++) {
+		slots[i].used = 1;
+		slots[i].length = lengths[i];
+	}
+	b = succeed(b);
+	for (unsigned i = 0; i < PARKED; i++) {
+		assert_true(buffers_inherited_parked(b, &cursor, &slot, &data, &n));
+		assert_int_equal(n, 0);
+		buffers_conclude(b, slot);
+	}
+	assert_int_equal(buffers_parked(b), 0);
+	munmap(raw, size);
+	buffers_free(b);
+}
+
 /* More events than states: the rest of the buffer is let go, nothing is overrun. */
 static void test_more_events_than_states(void **state)
 {
@@ -571,6 +603,7 @@ int main(void)
 		CASE(test_park_keeps_tries),
 		CASE(test_park_bounds),
 		CASE(test_rubbish),
+		CASE(test_parked_lengths),
 		CASE(test_more_events_than_states),
 		CASE(test_slots_out_of_range),
 	};

@@ -239,6 +239,16 @@ static void test_hostile_records(void **state)
 			try_record(at, n);
 		}
 	}
+	/* In a whole slot, where longer fields would find room. */
+	for (size_t i = 0; i + 2 <= 40; i += 2)
+		for (unsigned v = 0; v < 1024; v++) {
+			uint8_t slot[AMP_PARKED_SIZE - 20] = {0};
+			uint16_t value = (uint16_t)v;
+
+			memcpy(slot, data, n);
+			memcpy(slot + i, &value, 2);
+			try_record(slot, sizeof(slot));
+		}
 	srand(1);
 	for (unsigned round = 0; round < 100000; round++) {
 		memcpy(at, data, n);

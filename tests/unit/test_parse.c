@@ -232,6 +232,36 @@ static void test_handles_that_lie(void **state)
 	}
 }
 
+/* A record long enough for a handle that no file_handle may have. */
+static void test_handle_too_long(void **state)
+{
+	struct {
+		struct fanotify_event_metadata meta;
+		struct fanotify_event_info_header h;
+		uint64_t fsid;
+		uint32_t handle_bytes;
+		int32_t handle_type;
+		uint8_t bytes[512];
+	} __attribute__((packed))
+	raw = {.meta = {.event_len = sizeof(raw),
+			.vers = FANOTIFY_METADATA_VERSION,
+			.metadata_len = sizeof(raw.meta),
+			.mask = FAN_CLOSE_WRITE},
+	       .h = {.info_type = FAN_EVENT_INFO_TYPE_FID, .len = sizeof(raw) - sizeof(raw.meta)}};
+
+	(void)state;
+	memset(raw.bytes, 0xcc, sizeof(raw.bytes));
+	for (uint32_t n = AMP_FILE_HANDLE_MAX - 1; n <= sizeof(raw.bytes); n++) {
+		struct file_event ev;
+
+		raw.handle_bytes = n;
+		ev = parse((const uint8_t *)&raw, sizeof(raw), sizeof(raw));
+		assert_int_equal(ev.file.handle.size, n <= AMP_FILE_HANDLE_MAX ? n : 0);
+		assert_int_equal(ev.directory.handle.size, 0);
+		assert_null(ev.name);
+	}
+}
+
 static void test_largest(void **state)
 {
 	struct amp_fileid dir = {.fsid = 1, .handle = {.type = 1, .size = AMP_FILE_HANDLE_MAX}};
@@ -300,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_longer_metadata),
 		cmocka_unit_test(test_records_that_lie),
 		cmocka_unit_test(test_handles_that_lie),
+		cmocka_unit_test(test_handle_too_long),
 		cmocka_unit_test(test_largest),
 		cmocka_unit_test(test_unknown_records),
 		cmocka_unit_test(test_several_in_a_row),
