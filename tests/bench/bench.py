@@ -27,7 +27,7 @@ FILES = 2000
 EXECS = 3000
 KILLS = 40
 BURST = 20000
-RATES = (1000, 2000, 4000, 6000, 8000, 12000, 16000)
+RATES = (1000, 2000, 4000, 8000, 12000, 16000, 20000, 25000, 30000)
 PACED_SECONDS = 4
 KEPT_UP = 0.25  # s after the last write until its verdict is in
 IDLE_SECONDS = 30
@@ -235,9 +235,15 @@ class Bench:
         shutil.rmtree(target)
         return end - begin, judged - begin, judged - end, spent
 
+    def unpack_warm(self, scanner, where):
+        """The second time: what is measured is not the first minute after a start."""
+        self.unpack(scanner, where)
+        os.sync()
+        return self.unpack(scanner, where)
+
     def bench_small_files(self):
         for where, name in ((self.tmpfs, "tmpfs"), (self.ext4, "ext4 on a loop device")):
-            pairs = self.in_turn(self.unpack, where)
+            pairs = self.in_turn(self.unpack_warm, where)
             what = "unpack and read %d small files (%.1f MB), %s" % (FILES, self.archive_bytes / 1e6, name)
             self.table.pair(what, [b[0] for b, _ in pairs], [s[0] for _, s in pairs], "ms", 1000, "1.10")
             self.table.add("all their verdicts, %s: since the first write" % name, "-",
@@ -373,8 +379,8 @@ class Bench:
             "-", spread([BURST / r["judged"] for r in done], "/s"))
         self.table.add("the same: events a second", "-", spread([r["events"] / r["judged"] for r in done], "/s"))
         best = self.with_suite(paced)
-        self.table.add("steady rate that it keeps up with for %d s (all verdicts %.0f ms after the last write)" % (
-            PACED_SECONDS, KEPT_UP * 1000), "-",
+        self.table.add("steady rate that it keeps up with for %d s, all verdicts %.0f ms after the last write; up to %d/s tried" % (
+            PACED_SECONDS, KEPT_UP * 1000, RATES[-1]), "-",
             "%.0f files/s, %.0f events/s" % (best[1], best[2]["events"] / best[2]["wrote"]) if best else "below %d/s" % RATES[0])
 
 
