@@ -517,7 +517,10 @@ static void replay_parked(struct scand *s, struct event_slot slot, const uint8_t
 	o->time_ns = buffers_time(s->buffers, slot);
 	j = job_get(s, &file, o->who ? o->who->uid : 0);
 	if (!j) {
+		amp_counter_add(&count_no_memory, 1);
+		who_unref(o->who);
 		free(o);
+		buffers_conclude(s->buffers, slot);
 		return;
 	}
 	enter(j, o, true);
