@@ -13,19 +13,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_WAITING 64		/* questions in hand, of all clients */
+#define MAX_WAITING 2		/* questions in hand of one client: who floods waits alone */
 #define REPLY_ROOM  (48U << 10) /* bytes of rows in a reply: well below AMP_MSG_MAX */
 
 struct history {
 	struct amp_iothread *io;
 	struct store *store;
 	struct amp_cliserver *server;
-	unsigned waiting;
+	struct question *waiting;
 };
 
 struct question {
 	struct amp_io_job job; /* first: a job is its question */
 	struct history *history;
+	struct question *next; /* waiting too */
 	uint64_t client, id;
 	struct store_query query;
 	enum amp_db_error error;
@@ -83,13 +84,32 @@ static void answer(struct question *q, struct amp_channel *client)
 			      "the answer could not be sent: %s", strerror(errno));
 }
 
+static unsigned waiting_of(const struct history *h, uint64_t client)
+{
+	unsigned n = 0;
+
+	for (const struct question *q = h->waiting; q; q = q->next)
+		n += q->client == client;
+	return n;
+}
+
+static void no_longer_waiting(struct history *h, struct question *q)
+{
+	struct question **p = &h->waiting;
+
+	while (*p && *p != q)
+		p = &(*p)->next;
+	if (*p)
+		*p = q->next;
+}
+
 static void question_done(struct amp_io_job *job)
 {
 	struct question *q = (struct question *)job;
 	struct history *h = q->history;
 	struct amp_channel *client = h->server ? amp_cli_client_find(h->server, q->client) : NULL;
 
-	h->waiting--;
+	no_longer_waiting(h, q);
 	if (client)
 		answer(q, client);
 	amp__cli_history_reply__free_unpacked(q->query.reply, NULL);
@@ -141,14 +161,15 @@ void history_ask(struct history *h, struct amp_channel *client, uint64_t id, con
 		amp_cli_error(client, id, AMP__CLI_ERROR__CODE__BAD_REQUEST, "%s", wrong);
 		return;
 	}
-	q = h->waiting < MAX_WAITING ? new_question(h, &filter) : NULL;
+	q = waiting_of(h, amp_cli_client_serial(client)) < MAX_WAITING ? new_question(h, &filter) : NULL;
 	if (!q) {
 		amp_cli_error(client, id, AMP__CLI_ERROR__CODE__NOT_NOW,
-			      "too many questions wait; ask again in a moment");
+			      "answers to you are outstanding; ask again when they came");
 		return;
 	}
 	q->client = amp_cli_client_serial(client);
 	q->id = id;
-	h->waiting++;
+	q->next = h->waiting;
+	h->waiting = q;
 	amp_iothread_submit(h->io, &q->job);
 }

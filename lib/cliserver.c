@@ -218,7 +218,7 @@ static void admit(struct amp_cliserver *s, int fd)
 		amp_info("client uid %u pid %d refused", who.uid, who.pid);
 		refuse(fd, AMP__CLI_ERROR__CODE__NOT_PERMITTED,
 		       "only root and members of the asking group may ask; add the user to the group");
-	} else if (s->count >= AMP_CLI_MAX_CLIENTS) {
+	} else if (s->count >= AMP_CLI_MAX_CLIENTS - (who.uid == 0 ? 0U : AMP_CLI_ROOT_RESERVE)) {
 		refuse(fd, AMP__CLI_ERROR__CODE__NOT_NOW, "too many clients at once; try again later");
 	} else if (client_add(s, fd, &who) < 0) {
 		amp_warn("client uid %u pid %d not served: %s", who.uid, who.pid, strerror(errno));

@@ -13,7 +13,8 @@
 
 #include <sys/types.h>
 
-#define AMP_CLI_MAX_CLIENTS 32
+#define AMP_CLI_MAX_CLIENTS  32
+#define AMP_CLI_ROOT_RESERVE 8 /* of them: a member of the group cannot lock root out */
 
 struct amp_cliserver;
 

@@ -34,6 +34,7 @@ def setup(base):
     fill_history(3000)
     start_fds = {s: fds(s) for s in SERVICES}
     idle = {s: (connect(s), connect(s)) for s in SERVICES}
+    idle_started()
 
 
 def teardown():
@@ -318,6 +319,197 @@ def case_members_may_ask_but_not_change():
     with Unharmed():
         check(as_who(TESTER, [GROUP], ask) == 0, "a member is not served as it should be")
         check(suite.status()["mode"] == "protect", "a member changed the policy")
+
+
+# -- too much -------------------------------------------------------------------------
+
+
+def ampcli_works(user=None):
+    """ampcli of root, timed: nobody waits the 5 s after which it gives up."""
+    begin = time.monotonic()
+    st = suite.status()
+    check(st and not st["unanswered"], "ampcli is not answered: %r" % (st and st["unanswered"]))
+    check(time.monotonic() - begin < 4, "ampcli took %.1f s" % (time.monotonic() - begin))
+
+
+def case_a_hundred_connections_at_once():
+    with Unharmed():
+        for service in SERVICES:
+            told = counter(service, "cli.refused")
+            many = [connect(service) for _ in range(100)]
+            served = late = 0
+            for c in many:
+                try:
+                    c.send(ASK)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+                answer = c.receive()
+                if answer and answer[0] == wire.CLI_STATUS_REPLY:
+                    served += 1
+                else:
+                    check(error_code(answer) == NOT_NOW, "%s: %r" % (service, answer))
+                    late += 1
+            # Two of ours are idle there since the beginning, unless they were dropped by now.
+            check(CLIENTS_MAX - 2 <= served <= CLIENTS_MAX, "%s served %d" % (service, served))
+            for c in many:
+                c.close()
+            wait_for("room for clients", lambda: try_counters(service), 10)
+            check(counter(service, "cli.refused") >= told + late, "%s: not counted" % service)
+        ampcli_works()
+
+
+def try_counters(service):
+    try:
+        return counters(service)
+    except (harness.Failed, OSError):
+        return None
+
+
+def hold(service, ready, go_on):
+    """As many connections as it gets, kept busy; for a child."""
+    def run():
+        held = []
+        for _ in range(100):
+            c = connect(service)
+            held.append(c)
+            try:
+                c.send(ASK)
+            except OSError:
+                pass
+        os.write(ready, b"x")
+        os.read(go_on, 1)
+        return True
+
+    return run
+
+
+def case_a_member_cannot_lock_root_out():
+    """A hundred connections of a member at each socket, kept open: root's ampcli is served."""
+    with Unharmed():
+        for service in SERVICES:
+            ready, go_on = os.pipe(), os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os._exit(as_who(TESTER, [GROUP], hold(service, ready[1], go_on[0])))
+            try:
+                check(os.read(ready[0], 1) == b"x", "the member failed")
+                ampcli_works()
+                with connect("ampmon") as c:
+                    answer = c.ask(wire.CLI_POLICY)
+                    check(answer and answer[0] == wire.CLI_POLICY_REPLY, "policy: %r" % (answer,))
+            finally:
+                os.write(go_on[1], b"x")
+                check(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "the member failed")
+                for end in ready + go_on:
+                    os.close(end)
+
+
+def case_who_asks_and_never_reads():
+    """Answers pile up to a bound; memory stays, others are served at once."""
+    with Unharmed():
+        for service, kind in (("ampmon", wire.CLI_POSTURE), ("ampmon", wire.CLI_STATUS), ("ampscand", wire.CLI_RULES),
+                              ("ampscand", wire.CLI_STATUS), ("ampcloudd", wire.CLI_HISTORY)):
+            before = rss_kib(service)
+            slow = [connect(service) for _ in range(4)]
+            for c in slow:
+                c.s.settimeout(0.2)
+                try:
+                    for i in range(2000):
+                        c.send(message(kind, ident=i + 1))
+                except (socket.timeout, BlockingIOError):
+                    pass  # it reads no further: as well
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # or disconnects
+            begin = time.monotonic()
+            ampcli_works()
+            check(len(suite.history()) >= 3000, "history is not whole")
+            check(time.monotonic() - begin < 8, "history took %.1f s" % (time.monotonic() - begin))
+            grown = rss_kib(service) - before
+            check(grown < 24 * 1024, "%s grew by %d KiB" % (service, grown))
+            for c in slow:
+                c.close()
+
+
+def case_requests_without_pause():
+    """Four clients that ask as fast as they can: ampcli of others works meanwhile."""
+    stop = threading.Event()
+    answered = [0] * 4
+    wrong = []
+
+    def busy(n):
+        service, kind = (("ampmon", wire.CLI_STATUS), ("ampmon", wire.CLI_POLICY), ("ampscand", wire.CLI_RULES),
+                         ("ampcloudd", wire.CLI_HISTORY))[n]
+        try:
+            with connect(service) as c:
+                while not stop.is_set():
+                    if c.ask(kind) is None:
+                        wrong.append("%s disconnected a client" % service)
+                        return
+                    answered[n] += 1
+        except BaseException as e:
+            wrong.append("%s: %r" % (service, e))
+
+    with Unharmed():
+        threads = [threading.Thread(target=busy, args=(n,)) for n in range(4)]
+        for t in threads:
+            t.start()
+        try:
+            end = time.monotonic() + 4
+            while time.monotonic() < end:
+                ampcli_works()
+        finally:
+            stop.set()
+            for t in threads:
+                t.join(20)
+        check(not wrong and min(answered) > 10, "answered %r, %r" % (answered, wrong))
+
+
+def case_come_and_go():
+    """5,000 connections, each closed at some point of a request, leave nothing open."""
+    with Unharmed():
+        for service in SERVICES:
+            before = fds(service)
+            for i in range(1700):
+                c = connect(service)
+                try:
+                    if i % 3:
+                        c.send(ASK)
+                    if i % 3 == 2:
+                        c.s.shutdown(socket.SHUT_WR)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+                c.close()
+            wait_for("%s to close its ends" % service, lambda: fds(service) <= before, 20)
+
+
+def case_descriptors_sent_are_closed():
+    """After all that the services hold no more than before (but for our idle clients)."""
+    for service in SERVICES:
+        wait_for("%s to close what it was sent" % service, lambda: fds(service) <= start_fds[service] + 2, 10)
+
+
+# -- idle, last: it takes its time ---------------------------------------------------
+
+
+def idle_started():
+    """One of each pair says nothing at all, the other asks for much once and never reads."""
+    global idle_since
+    for silent, deaf in idle.values():
+        deaf.send(ASK)
+    idle_since = time.monotonic()
+
+
+def case_idle_clients_are_disconnected():
+    for service, pair in idle.items():
+        for c in pair:
+            c.s.settimeout(max(0, idle_since + IDLE_S + 10 - time.monotonic()) + 1)
+            answer = c.receive()
+            if answer:
+                answer = c.receive()
+            check(answer is None, "%s keeps an idle client: %r" % (service, answer))
+            c.close()
+        check(time.monotonic() - idle_since > IDLE_S - 5, "too early")
+        check(counter(service, "cli.idle") >= 2, "%s: not counted" % service)
 
 
 harness.main(globals())

@@ -85,10 +85,12 @@ class Client:
 
     def __init__(self, path, timeout=10):
         self.s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.s.settimeout(timeout)
         self.s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        # A full backlog is waited for, as ampcli does; with a time-out Python would not.
+        self.s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), 0))
         try:
             self.s.connect(path)
+            self.s.settimeout(timeout)
         except BaseException:
             self.s.close()
             raise

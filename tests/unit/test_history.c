@@ -263,7 +263,7 @@ static void test_client_gone(void **state)
 	unsigned answered;
 
 	(void)state;
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 2; i++)
 		assert_int_equal(amp_channel_send(b->client, AMP_MSG_CLI_HISTORY, 1, &q.base, NULL, 0), 0);
 	event_base_loop(b->base, EVLOOP_NONBLOCK);
 	amp_channel_free(b->client);
@@ -278,6 +278,25 @@ static void test_client_gone(void **state)
 	teardown(b);
 }
 
+/* Two questions of a client are in hand, the others are told so; it is served again afterwards. */
+static void test_flood_waits_alone(void **state)
+{
+	struct bench *b = bench(10);
+	Amp__CliHistory q = AMP__CLI_HISTORY__INIT;
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(amp_channel_send(b->client, AMP_MSG_CLI_HISTORY, 1, &q.base, NULL, 0), 0);
+	for (int i = 0; i < 50; i++)
+		turn(b);
+	assert_int_equal(b->replies, 2);
+	assert_int_equal(b->errors, 3);
+	assert_int_equal(b->code, AMP__CLI_ERROR__CODE__NOT_NOW);
+	ask(b, 2, &q);
+	assert_int_equal(b->n_entries, 10);
+	teardown(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +304,7 @@ int main(void)
 		cmocka_unit_test(test_bad_questions),
 		cmocka_unit_test(test_not_open),
 		cmocka_unit_test(test_client_gone),
+		cmocka_unit_test(test_flood_waits_alone),
 	};
 
 	amp_db_setup();
