@@ -40,6 +40,12 @@ int amp_channel_send(struct amp_channel *ch, uint16_t type, uint64_t id, const P
 		errno = send_errno;
 		return -1;
 	}
+	/* More processes than fit one message make several: they count as one. */
+	if (type == AMP_MSG_RUNNING && sent_count > 0 && sent[sent_count - 1].type == type &&
+	    !sent[sent_count - 1].last)
+		sent_count--;
+	else
+		sent[sent_count].self = false;
 	assert_true(sent_count < SENT_MAX);
 	sent[sent_count].type = type;
 	if (type == AMP_MSG_REPAIR) {
@@ -54,7 +60,6 @@ int amp_channel_send(struct amp_channel *ch, uint16_t type, uint64_t id, const P
 		assert_int_equal(type, AMP_MSG_RUNNING);
 		sent[sent_count].pids = m->n_pids;
 		sent[sent_count].last = m->last;
-		sent[sent_count].self = false;
 		for (size_t i = 0; i < m->n_pids; i++)
 			sent[sent_count].self |= m->pids[i] == getpid();
 	}
