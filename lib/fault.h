@@ -28,6 +28,8 @@ enum amp_fault_number {
 	AMP_FAULT_WALL = 14,		 /* a room's wall could not be built */
 	AMP_FAULT_EXCLUSION_UNSAFE = 15, /* others than root can write there */
 	AMP_FAULT_LOG_LOST = 16,
+	AMP_FAULT_QUARANTINE_FAILED = 17, /* convicted files that could not be taken */
+	AMP_FAULT_VAULT = 18,		  /* the vault cannot be used */
 	AMP_FAULT_MAX
 };
 

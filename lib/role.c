@@ -31,14 +31,14 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.user = "amp-scan",
 			.instances = 1,
 			.cli_socket = true,
-			.links = {AMP_ROLE_READ, AMP_ROLE_CLOUD},
+			.links = {AMP_ROLE_READ, AMP_ROLE_CLOUD, AMP_ROLE_QUARD},
 			.capabilities = CAP(CAP_SYS_PTRACE),
 			.view = AMP_VIEW_HOST,
 			.own_network = true,
 			.syscalls = AMP_SYS_LOOP | AMP_SYS_WHO | AMP_SYS_ACCEPT,
 			.nofile = 8192,	       /* pidfds and, in fd mode, files of events in hand */
 			.file_size = 16 * MIB, /* its log */
-			.start_order = 3,
+			.start_order = 4,
 		},
 	/* Opens and hashes any file read-only. The last instance walks. */
 	[AMP_ROLE_READ] =
@@ -55,7 +55,7 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.syscalls = AMP_SYS_LOOP | AMP_SYS_READ_FILE,
 			.nofile = 512,
 			.file_size = 16 * MIB, /* its log */
-			.start_order = 2,
+			.start_order = 3,
 		},
 	/* Owns events.db. */
 	[AMP_ROLE_CLOUD] =
@@ -65,16 +65,34 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.user = "amp-cloud",
 			.instances = 1,
 			.cli_socket = true,
-			.links = {AMP_ROLE_SCAN},
+			.links = {AMP_ROLE_SCAN, AMP_ROLE_QUARD},
 			.view = AMP_VIEW_PIVOTED,
 			/* Until the network half exists nothing of it is reachable: no
 			 * socket call is in its filter, so the namespace is empty too. */
 			.own_network = true,
 			.landlock = true,
-			.syscalls = AMP_SYS_LOOP | AMP_SYS_DATABASE | AMP_SYS_ACCEPT,
+			.syscalls = AMP_SYS_LOOP | AMP_SYS_DATABASE | AMP_SYS_ACCEPT | AMP_SYS_EVENTS_FILE,
 			.nofile = 256,
 			.file_size = 1024 * MIB, /* events.db */
 			.start_order = 1,
+		},
+	/* Takes convicted files away, keeps them, gives them back. */
+	[AMP_ROLE_QUARD] =
+		{
+			.id = AMP_ROLE_QUARD,
+			.name = "ampquard",
+			.user = "amp-quard",
+			.instances = 1,
+			.cli_socket = true,
+			.links = {AMP_ROLE_SCAN, AMP_ROLE_CLOUD},
+			.capabilities = CAP(CAP_DAC_OVERRIDE) | CAP(CAP_FOWNER) | CAP(CAP_CHOWN) |
+					CAP(CAP_FSETID) | CAP(CAP_SETFCAP) | CAP(CAP_LINUX_IMMUTABLE),
+			.view = AMP_VIEW_HOST,
+			.own_network = true,
+			.syscalls = AMP_SYS_LOOP | AMP_SYS_DATABASE | AMP_SYS_ACCEPT | AMP_SYS_QUARANTINE,
+			.nofile = 512,
+			.file_size = 1024 * 1024 * MIB, /* what is taken or given back */
+			.start_order = 2,
 		},
 };
 

@@ -18,6 +18,8 @@
 #define AMP_FD_CONTROL 3 /* SEQPACKET to ampmon */
 #define AMP_FD_LOG     4 /* O_APPEND file */
 #define AMP_FD_CLI     5 /* listening SEQPACKET socket, if the row has one */
+/* Made by ampcloudd itself; the only other descriptor it may write(2) to. */
+#define AMP_FD_EVENTS 6 /* O_APPEND file, events.json */
 
 #define AMP_ROLE_MAX_LINKS     4
 #define AMP_ROLE_MAX_INSTANCES 8
@@ -28,6 +30,7 @@ enum amp_role_id {
 	AMP_ROLE_SCAN,
 	AMP_ROLE_READ,
 	AMP_ROLE_CLOUD,
+	AMP_ROLE_QUARD,
 	AMP_ROLE_COUNT
 };
 
@@ -38,11 +41,13 @@ enum amp_view {
 
 /* Bits of amp_role.syscalls: sets of lib/seccomp_table.c. */
 enum amp_syscall_set {
-	AMP_SYS_LOOP = 1 << 0,	    /* epoll, read, messages, memory, clocks */
-	AMP_SYS_WHO = 1 << 1,	    /* stat and readlink of /proc, handles */
-	AMP_SYS_READ_FILE = 1 << 2, /* open read-only, pinned flags */
-	AMP_SYS_DATABASE = 1 << 3,  /* SQLite in the row's own directory */
-	AMP_SYS_ACCEPT = 1 << 4,    /* accept4 on the CLI listener */
+	AMP_SYS_LOOP = 1 << 0,	      /* epoll, read, messages, memory, clocks */
+	AMP_SYS_WHO = 1 << 1,	      /* stat and readlink of /proc, handles */
+	AMP_SYS_READ_FILE = 1 << 2,   /* open read-only, pinned flags */
+	AMP_SYS_DATABASE = 1 << 3,    /* SQLite in the row's own directory */
+	AMP_SYS_ACCEPT = 1 << 4,      /* accept4 on the CLI listener */
+	AMP_SYS_EVENTS_FILE = 1 << 5, /* write on AMP_FD_EVENTS */
+	AMP_SYS_QUARANTINE = 1 << 6,  /* open, make, move, remove files and set all they have */
 };
 
 struct amp_role {

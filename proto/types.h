@@ -54,6 +54,7 @@ enum amp_msg_type {
 	AMP_MSG_KILLED = 0x011e,	/* mon->ampscand */
 	AMP_MSG_CONCLUDED = 0x011f,	/* ampscand->mon: all judged up to */
 	AMP_MSG_SCAN_STATE = 0x0120,	/* ampscand->mon: for status lines */
+	AMP_MSG_EVENTS_FILE = 0x0121,	/* mon->ampcloudd, 1 fd: events.json */
 
 	/* read.proto: ampscand <-> ampread */
 	AMP_MSG_READ = 0x0201,	       /* scand->read: batch of resolve/hash */
@@ -64,7 +65,7 @@ enum amp_msg_type {
 	AMP_MSG_WALK_DONE = 0x0206,    /* read->scand */
 	AMP_MSG_WALK_CANCEL = 0x0207,
 
-	/* event.proto: ampscand, ampmon -> ampcloudd */
+	/* event.proto: ampscand, ampquard, ampmon -> ampcloudd */
 	AMP_MSG_EVENT = 0x0301,
 	AMP_MSG_EVENT_ACK = 0x0302,
 
@@ -81,7 +82,26 @@ enum amp_msg_type {
 	AMP_MSG_CLI_RULES_REPLY = 0x040a,
 	AMP_MSG_CLI_HISTORY = 0x040b, /* ampcloudd */
 	AMP_MSG_CLI_HISTORY_REPLY = 0x040c,
+	AMP_MSG_CLI_QUARANTINE = 0x040d, /* ampquard: list, show */
+	AMP_MSG_CLI_QUARANTINE_REPLY = 0x040e,
+	AMP_MSG_CLI_RESTORE = 0x040f, /* changes, root */
+	AMP_MSG_CLI_RESTORE_REPLY = 0x0410,
+	AMP_MSG_CLI_DELETE = 0x0411,
+	AMP_MSG_CLI_DELETE_REPLY = 0x0412,
+	AMP_MSG_CLI_REVOKE = 0x0413,
+	AMP_MSG_CLI_REVOKE_REPLY = 0x0414,
 	AMP_MSG_CLI_ERROR = 0x04ff, /* any service: why not */
+
+	/* quarantine.proto: ampscand <-> ampquard */
+	AMP_MSG_TAKE = 0x0501,	       /* scand->quard, 0 or 1 fd: durable */
+	AMP_MSG_TAKE_ACK = 0x0502,     /* quard->scand: intent committed */
+	AMP_MSG_OPEN = 0x0503,	       /* quard->scand: descriptors wanted */
+	AMP_MSG_OPENED = 0x0504,       /* scand->quard, up to 2 fds */
+	AMP_MSG_KILL_AGAIN = 0x0505,   /* quard->scand */
+	AMP_MSG_KILLED_AGAIN = 0x0506, /* scand->quard */
+	AMP_MSG_JUDGE_AGAIN = 0x0507,  /* quard->scand: content has changed */
+	AMP_MSG_ALLOW = 0x0508,	       /* quard->scand: restored content */
+	AMP_MSG_ALLOW_ACK = 0x0509,    /* scand->quard: in force */
 };
 
 /* Bounds that both ends check (docs/protocol.md, "Limits"). */
@@ -94,5 +114,6 @@ enum amp_msg_type {
 #define AMP_PIDS_BATCH	  4096U	 /* pids in a RUNNING */
 #define AMP_HISTORY_BATCH 100U	 /* rows in a CLI_HISTORY_REPLY */
 #define AMP_KILL_RESULTS  64U	 /* processes named in a KILLED */
+#define AMP_VAULT_BATCH	  32U	 /* entries in a CLI_QUARANTINE_REPLY */
 
 #endif

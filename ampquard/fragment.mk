@@ -1,0 +1,12 @@
+# ampquard: the body in a library, so that tests link it; main.c is tiny.
+noinst_LIBRARIES += ampquard/libampquard.a
+ampquard_libampquard_a_SOURCES = \
+	ampquard/layers.c ampquard/layers.h \
+	ampquard/meta.c ampquard/meta.h \
+	ampquard/names.c ampquard/names.h \
+	ampquard/neutral.c ampquard/neutral.h \
+	ampquard/place.c ampquard/place.h \
+	ampquard/step.c ampquard/step.h \
+	ampquard/store.c ampquard/store.h \
+	ampquard/vault.c ampquard/vault.h \
+	ampquard/vaultformat.c ampquard/vaultformat.h

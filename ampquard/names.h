@@ -1,0 +1,53 @@
+/*
+ * ampquard/names.h - taking names away from an inode, and only from it.
+ *
+ * Owns: the capture (DESIGN 6): a name is moved by renameat2(2) into a private
+ * directory beside it that nobody else can enter, looked at there, and removed
+ * or put back. A name that leads elsewhere is never removed, whatever others
+ * do to it meanwhile. Must not own: the content, or which names there are.
+ * Nothing here follows a link.
+ */
+#ifndef AMPQUARD_NAMES_H
+#define AMPQUARD_NAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#define NAMES_PRIVATE ".amp-quarantine-" /* and the entry's id: the private directory */
+
+enum name_outcome {
+	NAME_REMOVED,	/* gone from the directory (captured, or removed) */
+	NAME_ELSEWHERE, /* it leads to another file, or to none: left alone */
+	NAME_FAILED	/* errno: EROFS, EPERM, EACCES, ENOSPC ... ; it is where it was */
+};
+
+struct capture; /* names of one inode, in private directories */
+
+/* file: an open descriptor of the inode. entry_id names the private directories. NULL and errno. */
+struct capture *capture_new(int file, const char *entry_id);
+
+/*
+ * First, what a keeper that died left in the private directory below dir:
+ * names of this inode stay captured, everything else is put back. Then takes
+ * `name` (no slash) of directory dir, if it leads to the inode. dir is duplicated.
+ */
+enum name_outcome capture_name(struct capture *c, int dir, const char *name);
+size_t capture_count(const struct capture *c);
+
+/*
+ * Removes what was captured, the private directories, syncs the directories. Returns
+ * the number of names that could not be removed (they are put back). Frees c.
+ */
+size_t capture_remove(struct capture *c);
+/* Puts every name back (beside, as NAME.amp-returned-N, if its place was taken meanwhile:
+ * *beside counts these). Frees c. */
+void capture_undo(struct capture *c, size_t *beside);
+
+/*
+ * For the sweep: the private directory of an entry below dir, of which nothing
+ * is to be kept: puts every name in it back and removes it. 0 (also: none), or -1.
+ */
+int names_sweep(int dir, const char *entry_id);
+
+#endif

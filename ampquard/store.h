@@ -1,0 +1,132 @@
+/*
+ * ampquard/store.h - quarantine.db: entries, their names and detections, what
+ * is still to be reported, restored content.
+ *
+ * Owns: the schema and every SQL statement. Must not own: the vault's files,
+ * when a state changes. Every call is the I/O thread's. Calls that change
+ * belong between store_begin() and store_commit(): a state and the
+ * report of it are one transaction.
+ *
+ *   intent -> copied -> done -> restored
+ *      \________\___ failed (tried again, goes on where it was)
+ */
+#ifndef AMPQUARD_STORE_H
+#define AMPQUARD_STORE_H
+
+#include "db.h"
+#include "fileid.h"
+#include "sha256.h"
+#include "vault.h"
+
+#include "proto/cli.pb-c.h"
+#include "proto/event.pb-c.h"
+#include "proto/quarantine.pb-c.h"
+
+struct store;
+
+enum entry_state { ENTRY_INTENT = 1, ENTRY_COPIED, ENTRY_DONE, ENTRY_RESTORED };
+
+struct entry_name {
+	struct amp_handle directory; /* size 0: not known, or none */
+	char *path;		     /* whole host path; NULL: not known */
+	size_t path_size;
+	char *name; /* last component; NULL: not known */
+	bool unresolved;
+};
+
+/* A row with all that belongs to it; malloc'd, entry_free(). */
+struct entry {
+	uint64_t number;
+	char id[VAULT_ID_SIZE];
+	char detection_id[VAULT_ID_SIZE]; /* of the first detection */
+	struct amp_fileid file;
+	uint8_t sha256[AMP_SHA256_SIZE];
+	char detection[256];
+	enum entry_state state;
+	bool failed; /* `reason` stands, tried again at retry_ns */
+	char reason[512];
+	unsigned tries;
+	int64_t retry_ns; /* realtime */
+	int64_t time_ns;  /* event of the first detection */
+	int64_t done_ns;
+	uint64_t size;	 /* of the content, once copied */
+	uint64_t stored; /* bytes of the vault file */
+	uint32_t uid, gid, mode, nlink;
+	int64_t mtime_ns;
+	char note[512];
+	char *restored_to;
+	size_t restored_to_size;
+	struct entry_name *names;
+	size_t name_count;
+	char (*detection_ids)[VAULT_ID_SIZE];
+	size_t detection_count;
+};
+void entry_free(struct entry *e);
+
+struct store_config {
+	const char *path, *reserve_path; /* copied */
+	size_t reserve_size;
+};
+
+/* Opens nothing. NULL: ENOMEM. */
+struct store *store_new(const struct store_config *c);
+void store_free(struct store *s);
+enum amp_db_error store_open(struct store *s, bool *was_broken);
+bool store_is_open(const struct store *s);
+int store_set_aside(struct store *s);
+const char *store_why(const struct store *s);
+bool store_release_reserve(struct store *s);
+bool store_restore_reserve(struct store *s);
+bool store_aside_left(const struct store *s, char *buf, size_t size);
+
+enum amp_db_error store_begin(struct store *s);
+enum amp_db_error store_commit(struct store *s);
+void store_rollback(struct store *s);
+
+enum store_take {
+	TAKE_NEW,      /* a new entry */
+	TAKE_JOINED,   /* a further name or detection of an unfinished one */
+	TAKE_IN_VAULT, /* of one that is done: its content is in the vault already */
+	TAKE_KNOWN     /* this detection was here before, nothing to do */
+};
+/* Keeps what is to be taken. The message was checked. *what, and the entry's id. */
+enum amp_db_error store_take(struct store *s, const Amp__Take *t, char id[VAULT_ID_SIZE],
+			     enum store_take *what);
+/* What was kept of a detection of an entry: freed with amp__take__free_unpacked. NULL: none. */
+Amp__Take *store_detection(struct store *s, const char *detection_id);
+
+/* *e NULL: there is none such. */
+enum amp_db_error store_find(struct store *s, const char *id, struct entry **e);
+/* Ids of intent and copied entries, the oldest first, after `number`; at most max. */
+enum amp_db_error store_unfinished(struct store *s, uint64_t after, struct entry **list, size_t max,
+				   size_t *count);
+/* Newest first, numbers below `before` (0: all); without names and detections. */
+enum amp_db_error store_list(struct store *s, uint64_t before, struct entry **list, size_t max,
+			     size_t *count);
+/* Done before that time, the oldest first (restored ones: restored before it). */
+enum amp_db_error store_older(struct store *s, int64_t before_ns, struct entry **list, size_t max,
+			      size_t *count);
+enum amp_db_error store_totals(struct store *s, uint64_t *entries, uint64_t *unfinished, uint64_t *stored);
+
+/* Changes; e->id names the row. */
+enum amp_db_error store_copied(struct store *s, const struct entry *e); /* size, stored, uid.., mtime */
+enum amp_db_error store_done(struct store *s, const char *id, int64_t now_ns, const char *note);
+enum amp_db_error store_failed(struct store *s, const char *id, const char *reason, int64_t retry_ns);
+enum amp_db_error store_retried(struct store *s, const char *id); /* no longer failed */
+enum amp_db_error store_restored(struct store *s, const char *id, const void *path, size_t size,
+				 int64_t now_ns);
+enum amp_db_error store_drop(struct store *s, const char *id); /* with all that belongs to it */
+
+/* Restored content. */
+enum amp_db_error store_allow(struct store *s, const uint8_t *sha256, int64_t now_ns);
+enum amp_db_error store_revoke(struct store *s, const uint8_t *sha256, bool *was_allowed);
+/* All of it, 32 bytes each, malloc'd. */
+enum amp_db_error store_allowed(struct store *s, uint8_t **sha256, size_t *count);
+
+/* Reports wait here until ampcloudd has committed them. The same uid twice is one. */
+enum amp_db_error store_report(struct store *s, const Amp__Event *e, uint64_t *number);
+/* The oldest after `after`; *e freed with amp__event__free_unpacked; NULL: no more. */
+enum amp_db_error store_next_report(struct store *s, uint64_t after, uint64_t *number, Amp__Event **e);
+enum amp_db_error store_reported(struct store *s, uint64_t number);
+
+#endif
