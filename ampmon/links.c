@@ -21,6 +21,7 @@ static void give(struct mon_proc *to, const struct mon_proc *peer, int fd)
 	link.role = (uint32_t)peer->slot->role->id;
 	link.instance = peer->slot->instance;
 	link.generation = peer->generation;
+	link.pid = peer->pid;
 	mon_proc_send(to, AMP_MSG_LINK, &link.base, &fd, 1);
 }
 

@@ -54,6 +54,7 @@ struct amp_room {
 	size_t rows;
 	const char *in_use[MAX_FEATURES], *missing[MAX_FEATURES];
 	size_t n_in_use, n_missing;
+	pid_t peer_pid; /* of the link in hand */
 	bool timed_out, stopping;
 };
 
@@ -80,6 +81,11 @@ const char *amp_room_host_id(const struct amp_room *room)
 struct amp_channel *amp_room_control(struct amp_room *room)
 {
 	return room->control;
+}
+
+pid_t amp_room_peer_pid(const struct amp_room *room)
+{
+	return room->peer_pid;
 }
 
 /* --- what the room tells ampmon ---------------------------------------- */
@@ -210,9 +216,11 @@ static int on_link(struct amp_channel *ch, struct amp_message *m, void *arg)
 
 	(void)ch;
 	if (!peer || !amp_role_linked(room->role->id, peer->id) || l->instance >= peer->instances ||
-	    !room->ops->link)
+	    l->pid <= 1 || !room->ops->link)
 		return -1;
+	room->peer_pid = l->pid;
 	room->ops->link(room, peer->id, l->instance, l->generation, amp_message_take_fd(m, 0));
+	room->peer_pid = 0;
 	return 0;
 }
 

@@ -17,6 +17,8 @@
 
 #include "proto/control.pb-c.h"
 
+#include <sys/types.h>
+
 struct amp_room;
 
 struct amp_room_ops {
@@ -53,6 +55,8 @@ void *amp_room_arg(struct amp_room *room);
 unsigned amp_room_instance(const struct amp_room *room);
 const char *amp_room_host_id(const struct amp_room *room);
 struct amp_channel *amp_room_control(struct amp_room *room);
+/* Of the peer whose link is in hand, as ampmon sees it: within the link callback only. */
+pid_t amp_room_peer_pid(const struct amp_room *room);
 
 /* The room of a control-channel handler's arg is the room itself. */
 

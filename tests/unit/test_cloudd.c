@@ -252,6 +252,7 @@ static void new_link(struct bench *b, unsigned generation)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	l.role = AMP_ROLE_SCAN;
 	l.generation = generation;
+	l.pid = getpid();
 	b->link = channel(b, "link", pair[0], link_rows, 1);
 	assert_int_equal(amp_channel_send(b->control, AMP_MSG_LINK, 0, &l.base, &pair[1], 1), 0);
 	close(pair[1]);

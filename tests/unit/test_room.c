@@ -102,8 +102,8 @@ static void room_link(struct amp_room *room, enum amp_role_id peer, unsigned ins
 	char text[64];
 
 	step("l");
-	snprintf(text, sizeof(text), "%u<-%d/%u/%u", amp_room_instance(room), (int)peer, instance,
-		 generation);
+	snprintf(text, sizeof(text), "%u<-%d/%u/%u by %d", amp_room_instance(room), (int)peer, instance,
+		 generation, (int)amp_room_peer_pid(room));
 	send(fd, text, strlen(text), MSG_NOSIGNAL);
 	close(fd);
 }
@@ -349,12 +349,13 @@ static void link_is_handed_over(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
 	l.role = AMP_ROLE_SCAN;
 	l.generation = 5;
+	l.pid = 4711;
 	tell(AMP_MSG_LINK, 0, &l.base, pair[1]);
 	close(pair[1]);
 	p.fd = pair[0];
 	assert_int_equal(poll(&p, 1, 10000), 1);
 	assert_true(recv(pair[0], text, sizeof(text) - 1, 0) > 0);
-	assert_string_equal(text, "0<-2/0/5");
+	assert_string_equal(text, "0<-2/0/5 by 4711");
 	close(pair[0]);
 	close(mon); /* ampmon dies */
 	mon = -1;
@@ -367,13 +368,14 @@ static void expect_protocol_error(void)
 	assert_int_equal(end_of_room(), 2);
 }
 
-static void try_link(enum amp_role_id self, uint32_t role, uint32_t instance)
+static void try_link(enum amp_role_id self, uint32_t role, uint32_t instance, int32_t pid)
 {
 	Amp__Link l = AMP__LINK__INIT;
 
 	forget(up_to_ready(self));
 	l.role = role;
 	l.instance = instance;
+	l.pid = pid;
 	tell(AMP_MSG_LINK, 0, &l.base, STDIN_FILENO);
 	expect_protocol_error();
 	assert_null(strchr(shared->steps, 'l'));
@@ -382,12 +384,15 @@ static void try_link(enum amp_role_id self, uint32_t role, uint32_t instance)
 static void wrong_links_are_refused(void **state)
 {
 	(void)state;
-	try_link(AMP_ROLE_READ, AMP_ROLE_CLOUD, 0);
-	try_link(AMP_ROLE_READ, AMP_ROLE_READ, 0);
-	try_link(AMP_ROLE_READ, AMP_ROLE_SCAN, 1);
-	try_link(AMP_ROLE_READ, 0, 0);
-	try_link(AMP_ROLE_READ, AMP_ROLE_COUNT, 0);
-	try_link(AMP_ROLE_READ, 0x80000002, 0);
+	try_link(AMP_ROLE_READ, AMP_ROLE_CLOUD, 0, 4711);
+	try_link(AMP_ROLE_READ, AMP_ROLE_READ, 0, 4711);
+	try_link(AMP_ROLE_READ, AMP_ROLE_SCAN, 1, 4711);
+	try_link(AMP_ROLE_READ, 0, 0, 4711);
+	try_link(AMP_ROLE_READ, AMP_ROLE_COUNT, 0, 4711);
+	try_link(AMP_ROLE_READ, 0x80000002, 0, 4711);
+	try_link(AMP_ROLE_READ, AMP_ROLE_SCAN, 0, 0);
+	try_link(AMP_ROLE_READ, AMP_ROLE_SCAN, 0, 1);
+	try_link(AMP_ROLE_READ, AMP_ROLE_SCAN, 0, -5);
 }
 
 static void only_conf_comes_first(void **state)
