@@ -53,10 +53,15 @@ struct client *client_new(const char *run_dir, const char *service)
 	return c;
 }
 
+static void forget_last(struct client *c)
+{
+	amp_arena_free(&c->replies[--c->count].arena);
+}
+
 static void forget_replies(struct client *c)
 {
 	while (c->count > 0)
-		amp_arena_free(&c->replies[--c->count].arena);
+		forget_last(c);
 }
 
 static void disconnect(struct client *c)
@@ -78,6 +83,14 @@ void client_free(struct client *c)
 static enum client_outcome failed(struct client *c, enum client_outcome outcome, const char *what)
 {
 	snprintf(c->why, sizeof(c->why), "%s", what);
+	return outcome;
+}
+
+/* The same once the request is under way: a change may have been made. */
+static enum client_outcome failed_after(struct client *c, enum client_outcome outcome, const char *what)
+{
+	snprintf(c->why, sizeof(c->why), "%s%s", what,
+		 c->request->change ? "; whether the change was made is not known" : "");
 	return outcome;
 }
 
@@ -175,7 +188,7 @@ static ssize_t next_datagram(struct client *c, enum client_outcome *outcome)
 		ready = poll(&p, 1, left > 0 ? (int)left : 0);
 	} while (ready < 0 && errno == EINTR);
 	if (ready <= 0) {
-		*outcome = failed(c, CLIENT_UNREACHABLE, "no answer within 5 s");
+		*outcome = failed_after(c, CLIENT_UNREACHABLE, "no answer within 5 s");
 		return -1;
 	}
 	n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -183,7 +196,8 @@ static ssize_t next_datagram(struct client *c, enum client_outcome *outcome)
 		return 0;
 	/* No room was given for descriptors: the kernel has thrown them away. */
 	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-		*outcome = failed(c, CLIENT_BROKEN, "what came is no answer: too long, or with descriptors");
+		*outcome = failed_after(c, CLIENT_BROKEN,
+					"what came is no answer: too long, or with descriptors");
 		return -1;
 	}
 	return n;
@@ -200,9 +214,11 @@ static enum client_outcome take_error(struct client *c, const ProtobufCMessage *
 
 static enum client_outcome no_answer(struct client *c, const char *why)
 {
-	snprintf(c->why, sizeof(c->why), "what came is no answer: %s", why);
+	char what[256];
+
+	snprintf(what, sizeof(what), "what came is no answer: %s", why);
 	disconnect(c);
-	return CLIENT_BROKEN;
+	return failed_after(c, CLIENT_BROKEN, what);
 }
 
 /* Checks a datagram. CLIENT_OK: it is kept as a reply. */
@@ -223,7 +239,7 @@ static enum client_outcome take_datagram(struct client *c, size_t n)
 	if (c->count == CLIENT_REPLIES_MAX)
 		return no_answer(c, "too many replies");
 	if (amp_arena_init(&r->arena, ARENA_LIMIT) < 0)
-		return failed(c, CLIENT_REFUSED, "out of memory");
+		return failed_after(c, CLIENT_REFUSED, "out of memory");
 	c->count++;
 	if (amp_message_check(table, 2, 1, c->buffer, n, 0, &r->arena, &row, &header, &r->body, &why) < 0)
 		return no_answer(c, why);
@@ -242,13 +258,27 @@ static enum client_outcome gone(struct client *c)
 {
 	disconnect(c);
 	if (c->request->change)
-		return failed(c, CLIENT_UNREACHABLE,
-			      "went away before it answered; whether the change was made is not known");
+		return failed_after(c, CLIENT_UNREACHABLE, "went away before it answered");
 	if (c->asked_again)
 		return failed(c, CLIENT_UNREACHABLE, "went away before it answered, twice");
 	c->asked_again = true;
 	forget_replies(c);
 	return send_request(c);
+}
+
+/* The last reply was taken. True: more follow it. */
+static bool more_follow(struct client *c)
+{
+	const struct client_request *r = c->request;
+	const ProtobufCMessage *body = c->replies[c->count - 1].body;
+
+	if (!r->more || !r->more(body))
+		return false;
+	if (r->progress) {
+		r->progress(body, r->arg);
+		forget_last(c);
+	}
+	return true;
 }
 
 enum client_outcome client_receive(struct client *c)
@@ -264,7 +294,7 @@ enum client_outcome client_receive(struct client *c)
 		outcome = n == 0 ? gone(c) : take_datagram(c, (size_t)n);
 		if (n == 0 || outcome != CLIENT_OK)
 			continue;
-		more = c->request->more && c->request->more(c->replies[c->count - 1].body);
+		more = more_follow(c);
 		c->deadline = amp_clock_monotonic() + CLIENT_WAIT_MS * AMP_NS_PER_MS;
 	}
 	/* A late answer must not meet the next question. */

@@ -2,9 +2,9 @@
  * ampcli/client.h - one connection to one service's socket.
  *
  * Owns: connecting, sending a request, waiting at most 5 s for each answer,
- * asking a read again once after the service went away in between, checking
- * every reply as strictly as a service checks a request: the service may have
- * been taken over.
+ * asking a read again once after the service went away in between (a change is
+ * asked once), checking every reply as strictly as a service checks a request:
+ * the service may have been taken over.
  * Must not own: what the replies mean.
  */
 #ifndef AMPCLI_CLIENT_H
@@ -35,6 +35,10 @@ struct client_request {
 	bool change; /* changes something: never sent twice */
 	/* True if more replies follow this one; NULL: there is one reply. */
 	bool (*more)(const ProtobufCMessage *reply);
+	/* Is given each reply that more follow, which is then dropped: news of work in hand, however
+	 * many, count against no bound and take no memory. NULL: they are kept, parts of the answer. */
+	void (*progress)(const ProtobufCMessage *reply, void *arg);
+	void *arg; /* of progress */
 };
 
 struct client;
