@@ -13,9 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HISTORY_LIMIT 50
-
-enum option_bit { OPT_TYPE = 1, OPT_SINCE = 2, OPT_LIMIT = 4, OPT_DETECTION = 8 };
+enum option_bit {
+	OPT_TYPE = 1 << 0,
+	OPT_SINCE = 1 << 1,
+	OPT_LIMIT = 1 << 2,
+	OPT_DETECTION = 1 << 3,
+	OPT_TO = 1 << 4,
+	OPT_KEEP = 1 << 5,
+	OPT_YES = 1 << 6,
+};
 
 static const struct command {
 	const char *name, *sub; /* sub NULL: none */
@@ -34,6 +40,15 @@ static const struct command {
 	{"policy", "lists", NULL, 0, cmd_policy_lists, "hashes of the policy in force, with hits"},
 	{"exclusions", NULL, NULL, 0, cmd_exclusions, "exclusions of the policy in force, with hits"},
 	{"posture", NULL, NULL, 0, cmd_posture, "each process's walls: as they have to be, and as they are"},
+	{"quarantine", "list", NULL, OPT_LIMIT, cmd_quarantine_list,
+	 "what was taken away, newest first [--limit N]"},
+	{"quarantine", "show", "ID", 0, cmd_quarantine_show, "all of one entry"},
+	{"quarantine", "restore", "ID", OPT_TO | OPT_KEEP, cmd_quarantine_restore,
+	 "give a file back (root) [--to DIR] [--keep-privileges]"},
+	{"quarantine", "delete", "ID", OPT_YES, cmd_quarantine_delete,
+	 "delete an entry for good (root) [--yes]"},
+	{"quarantine", "revoke", "SHA256", 0, cmd_quarantine_revoke,
+	 "judge restored content again from now on (root)"},
 	{"about", NULL, NULL, 0, cmd_about, "version and identity"},
 	{"help", NULL, NULL, 0, cmd_help, "this list"},
 };
@@ -56,14 +71,16 @@ void cmd_help(struct cli *cli)
 		out_json_text(o, "help", c->help);
 		json_object_array_add(list, o);
 		if (!cli->json)
-			fprintf(cli->out, "  %-16s %s\n", usage, c->help);
+			fprintf(cli->out, "  %-24s %s\n", usage, c->help);
 	}
 	if (cli->json) {
 		out_json_print(cli->out, list);
 		return;
 	}
 	json_object_put(list);
-	fputs("\nTIME is RFC 3339, \"YYYY-MM-DD[ HH:MM[:SS]]\" (UTC) or a span back: 90s, 15m, 2h, 7d.\n"
+	fputs("\nThe ID of a quarantine entry may be cut to its beginning, at least 4 digits, that no other "
+	      "has.\n"
+	      "TIME is RFC 3339, \"YYYY-MM-DD[ HH:MM[:SS]]\" (UTC) or a span back: 90s, 15m, 2h, 7d.\n"
 	      "Exit: 0 done, 2 usage or error, 3 a service could not be reached, 4 not permitted.\n",
 	      cli->out);
 }
@@ -148,26 +165,23 @@ struct client *cli_ask(struct cli *cli, const char *service, const struct client
 }
 
 static const struct option long_options[] = {
-	{"json", no_argument, NULL, 'j'},
-	{"run-dir", required_argument, NULL, 'r'},
-	{"type", required_argument, NULL, 't'},
-	{"since", required_argument, NULL, 's'},
-	{"limit", required_argument, NULL, 'n'},
-	{"detection", required_argument, NULL, 'd'},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},
-	{NULL, 0, NULL, 0},
+	{"json", no_argument, NULL, 'j'},	 {"run-dir", required_argument, NULL, 'r'},
+	{"type", required_argument, NULL, 't'},	 {"since", required_argument, NULL, 's'},
+	{"limit", required_argument, NULL, 'n'}, {"detection", required_argument, NULL, 'd'},
+	{"to", required_argument, NULL, 'o'},	 {"keep-privileges", no_argument, NULL, 'k'},
+	{"yes", no_argument, NULL, 'y'},	 {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},	 {NULL, 0, NULL, 0},
 };
 
 static const struct {
 	int letter;
 	unsigned bit;
 	const char *name;
-} history_options[] = {
-	{'t', OPT_TYPE, "--type"},
-	{'s', OPT_SINCE, "--since"},
-	{'n', OPT_LIMIT, "--limit"},
-	{'d', OPT_DETECTION, "--detection"},
+} command_options[] = {
+	{'t', OPT_TYPE, "--type"},   {'s', OPT_SINCE, "--since"},
+	{'n', OPT_LIMIT, "--limit"}, {'d', OPT_DETECTION, "--detection"},
+	{'o', OPT_TO, "--to"},	     {'k', OPT_KEEP, "--keep-privileges"},
+	{'y', OPT_YES, "--yes"},
 };
 
 struct parsed {
@@ -180,33 +194,40 @@ static int parse_limit(struct cli *cli, const char *text)
 	char *end;
 
 	errno = 0;
+	cli->has_limit = true;
 	cli->limit = strtoull(text, &end, 10);
 	return errno || *end || text[0] < '0' || text[0] > '9' ? -1 : 0;
 }
 
 static int take_value(struct cli *cli, int letter, const char *value)
 {
+	if (letter == 's')
+		return amp_clock_parse(value, &cli->since_ns);
+	if (letter == 'n')
+		return parse_limit(cli, value);
 	if (letter == 't')
 		cli->type = value;
 	else if (letter == 'd')
 		cli->detection = value;
-	else if (letter == 's')
-		return amp_clock_parse(value, &cli->since_ns);
+	else if (letter == 'o')
+		cli->to = value;
+	else if (letter == 'k')
+		cli->keep_privileges = true;
 	else
-		return parse_limit(cli, value);
+		cli->yes = true;
 	return 0;
 }
 
 /* One option. 0, or -1: it is wrong, and it was said. */
 static int take_option(struct cli *cli, struct parsed *p, int letter, const char *value)
 {
-	for (size_t i = 0; i < sizeof(history_options) / sizeof(history_options[0]); i++) {
-		if (letter != history_options[i].letter)
+	for (size_t i = 0; i < sizeof(command_options) / sizeof(command_options[0]); i++) {
+		if (letter != command_options[i].letter)
 			continue;
-		p->options |= history_options[i].bit;
+		p->options |= command_options[i].bit;
 		if (take_value(cli, letter, value) == 0)
 			return 0;
-		cli_error(cli, false, "%s %s is not understood; see `ampcli help`", history_options[i].name,
+		cli_error(cli, false, "%s %s is not understood; see `ampcli help`", command_options[i].name,
 			  value);
 		return -1;
 	}
@@ -273,7 +294,8 @@ static void run(struct cli *cli, const struct parsed *p, int words, char **word)
 		return;
 	}
 	if (p->options & ~c->options) {
-		cli_error(cli, false, "%s does not take that option; see `ampcli help`", c->name);
+		cli_error(cli, false, "%s%s%s does not take that option; see `ampcli help`", c->name,
+			  c->sub ? " " : "", c->sub ? c->sub : "");
 		return;
 	}
 	if (c->argument)
@@ -288,7 +310,6 @@ int cli_main(int argc, char **argv, FILE *out, FILE *err)
 		.out = out,
 		.err = err,
 		.run_dir = env && env[0] ? env : AMP_RUNDIR,
-		.limit = HISTORY_LIMIT,
 	};
 	struct parsed parsed = {0};
 

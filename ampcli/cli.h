@@ -29,8 +29,12 @@ struct cli {
 	const char *type;      /* history; NULL: all */
 	const char *detection; /* likewise */
 	int64_t since_ns;
-	uint64_t limit;
-	const char *argument; /* of `policy use` */
+	bool has_limit;
+	uint64_t limit; /* entries shown; 0: all */
+	const char *to; /* of `quarantine restore`; NULL: where it was */
+	bool keep_privileges;
+	bool yes;	      /* nothing is asked */
+	const char *argument; /* of the commands that take one */
 	int exit;	      /* the worst so far */
 };
 
@@ -60,6 +64,11 @@ void cmd_policy_use(struct cli *cli);
 void cmd_policy_lists(struct cli *cli);
 void cmd_exclusions(struct cli *cli);
 void cmd_posture(struct cli *cli);
+void cmd_quarantine_list(struct cli *cli);
+void cmd_quarantine_show(struct cli *cli);
+void cmd_quarantine_restore(struct cli *cli);
+void cmd_quarantine_delete(struct cli *cli);
+void cmd_quarantine_revoke(struct cli *cli);
 void cmd_help(struct cli *cli);
 
 #endif

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define DEFAULT_LIMIT 50
+
 /* A process that had gone when it was looked at is known by its pid alone. */
 static json_object *json_process(const Amp__Process *p)
 {
@@ -93,6 +95,9 @@ static void text_entry(FILE *f, const Amp__CliHistoryEntry *e)
 	}
 	fputc('\n', f);
 	text_line(f, "id", e->id);
+	/* What joins events of several services; where the id does not begin with it already. */
+	if (strncmp(e->id, e->detection_id, strlen(e->detection_id)) != 0)
+		text_line(f, "detection id", e->detection_id);
 	text_file(f, e);
 	text_process(f, e->process);
 	text_line(f, "mode", e->mode);
@@ -100,20 +105,12 @@ static void text_entry(FILE *f, const Amp__CliHistoryEntry *e)
 	text_line(f, "detail", e->detail);
 }
 
-/* An array by hand: json-c would need the whole of it in memory. */
 static void print_entry(struct cli *cli, const Amp__CliHistoryEntry *e, bool first)
 {
-	json_object *o;
-
-	if (!cli->json) {
+	if (cli->json)
+		out_json_item(cli->out, json_entry(e), first);
+	else
 		text_entry(cli->out, e);
-		return;
-	}
-	o = json_entry(e);
-	fputs(first ? "[\n" : ",\n", cli->out);
-	fputs(json_object_to_json_string_ext(o, JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE),
-	      cli->out);
-	json_object_put(o);
 }
 
 static bool page_sound(const Amp__CliHistoryReply *r, const Amp__CliHistory *ask)
@@ -183,10 +180,10 @@ void cmd_history(struct cli *cli)
 		cli_error(cli, true, "out of memory");
 		return;
 	}
+	if (!cli->has_limit)
+		cli->limit = DEFAULT_LIMIT;
 	print_pages(cli, c, &shown, &failed);
-	if (cli->json && shown > 0)
-		fputs("\n]\n", cli->out);
-	else if (cli->json && !failed)
-		fputs("[]\n", cli->out);
+	if (cli->json && (shown > 0 || !failed))
+		out_json_end(cli->out, shown == 0);
 	client_free(c);
 }

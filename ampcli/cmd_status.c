@@ -8,9 +8,9 @@
 
 #include <string.h>
 
-enum { MON, SCAN, CLOUD, SERVICES };
+enum { MON, SCAN, CLOUD, QUARD, SERVICES };
 
-static const char *const services[SERVICES] = {"ampmon", "ampscand", "ampcloudd"};
+static const char *const services[SERVICES] = {"ampmon", "ampscand", "ampcloudd", "ampquard"};
 
 /* What was answered; NULL where it was not. */
 struct status {

@@ -107,20 +107,31 @@ void out_json_hex(json_object *o, const char *key, const ProtobufCBinaryData *by
 	add_owned(o, key, hex_of(bytes));
 }
 
-void out_json_bytes(json_object *o, const char *key, const ProtobufCBinaryData *bytes)
+static json_object *string_of(const ProtobufCBinaryData *bytes)
+{
+	return json_object_new_string_len((const char *)bytes->data, (int)bytes->len);
+}
+
+/* Whole but escaped, malloc'd. NULL: no memory. */
+static char *escaped_of(const ProtobufCBinaryData *bytes)
 {
 	size_t room = 4 * bytes->len + 1;
-	char exact[64], *text;
+	char *text = malloc(room);
 
-	if (amp_text_is_utf8(bytes->data, bytes->len)) {
-		json_object_object_add(
-			o, key, json_object_new_string_len((const char *)bytes->data, (int)bytes->len));
-		return;
-	}
-	text = malloc(room);
 	if (text)
 		amp_text_escape(bytes->data, bytes->len, text, room);
-	add_owned(o, key, text);
+	return text;
+}
+
+void out_json_bytes(json_object *o, const char *key, const ProtobufCBinaryData *bytes)
+{
+	char exact[64];
+
+	if (amp_text_is_utf8(bytes->data, bytes->len)) {
+		json_object_object_add(o, key, string_of(bytes));
+		return;
+	}
+	add_owned(o, key, escaped_of(bytes));
 	snprintf(exact, sizeof(exact), "%s_bytes", key);
 	out_json_hex(o, exact, bytes);
 }
@@ -134,6 +145,36 @@ void out_json_texts(json_object *o, const char *key, char **texts, size_t n)
 	json_object_object_add(o, key, list);
 }
 
+static void append_owned(json_object *list, char *text)
+{
+	json_object_array_add(list, text ? json_object_new_string(text) : NULL);
+	free(text);
+}
+
+void out_json_bytes_list(json_object *o, const char *key, const ProtobufCBinaryData *list, size_t n)
+{
+	json_object *shown = json_object_new_array(), *exact = json_object_new_array();
+	char name[64];
+	bool all = true;
+
+	for (size_t i = 0; i < n; i++) {
+		bool utf8 = amp_text_is_utf8(list[i].data, list[i].len);
+
+		if (utf8)
+			json_object_array_add(shown, string_of(&list[i]));
+		else
+			append_owned(shown, escaped_of(&list[i]));
+		append_owned(exact, hex_of(&list[i]));
+		all = all && utf8;
+	}
+	json_object_object_add(o, key, shown);
+	snprintf(name, sizeof(name), "%s_bytes", key);
+	if (all)
+		json_object_put(exact);
+	else
+		json_object_object_add(o, name, exact);
+}
+
 void out_json_print(FILE *f, json_object *o)
 {
 	fputs(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
@@ -141,4 +182,16 @@ void out_json_print(FILE *f, json_object *o)
 	      f);
 	fputc('\n', f);
 	json_object_put(o);
+}
+
+void out_json_item(FILE *f, json_object *o, bool first)
+{
+	fputs(first ? "[\n" : ",\n", f);
+	fputs(json_object_to_json_string_ext(o, JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE), f);
+	json_object_put(o);
+}
+
+void out_json_end(FILE *f, bool empty)
+{
+	fputs(empty ? "[]\n" : "\n]\n", f);
 }

@@ -31,8 +31,14 @@ void out_json_hex(json_object *o, const char *key, const ProtobufCBinaryData *by
 /* Bytes that need not be UTF-8: then `key` is escaped and key_bytes is exact, in hex. */
 void out_json_bytes(json_object *o, const char *key, const ProtobufCBinaryData *bytes);
 void out_json_texts(json_object *o, const char *key, char **texts, size_t n);
+/* Likewise a list: key_bytes, where one is not UTF-8, has all of them. */
+void out_json_bytes_list(json_object *o, const char *key, const ProtobufCBinaryData *list, size_t n);
 
 /* Prints the one document of a command and frees it. */
 void out_json_print(FILE *f, json_object *o);
+
+/* An array by hand, as its items come: json-c would need the whole of it in memory. Frees o. */
+void out_json_item(FILE *f, json_object *o, bool first);
+void out_json_end(FILE *f, bool empty);
 
 #endif
