@@ -2,6 +2,7 @@
 # a library, so that tests link it.
 noinst_LIBRARIES += ampscand/ampread/libampread.a
 ampscand_ampread_libampread_a_SOURCES = \
+	ampscand/ampread/climb.c ampscand/ampread/climb.h \
 	ampscand/ampread/hash.c ampscand/ampread/hash.h \
 	ampscand/ampread/job.c ampscand/ampread/job.h \
 	ampscand/ampread/open.c ampscand/ampread/open.h \

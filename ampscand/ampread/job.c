@@ -143,10 +143,96 @@ static bool run_hash(struct amp_read_job *job)
 	return over;
 }
 
+/* For who keeps what we only look at: read-only all the same. */
+static bool run_open_file(struct amp_read_job *job)
+{
+	int fd;
+
+	if (amp_handle_is_stand_in(&job->handle)) {
+		failed(job, ESTALE);
+		return true;
+	}
+	fd = look(job);
+	if (fd < 0)
+		return true;
+	if (amp_hash_identity(fd, &job->out) && amp_hash_permitted(0, &job->out) && open_for_hash(job)) {
+		job->opened = job->fd;
+		job->fd = -1;
+	}
+	close(fd);
+	return true;
+}
+
+static void keep_path(struct amp_read_job *job, const char *path, size_t length)
+{
+	job->out.path = strndup(path, length);
+	job->out.path_length = job->out.path ? length : 0;
+}
+
+/* The name of an open directory is not all: without one it is open all the same. */
+static bool begin_naming(struct amp_read_job *job)
+{
+	static char path[AMP_OPEN_PATH_SIZE]; /* the thread's */
+	const char *mount_point = amp_place_mount_point(job->place);
+	size_t length = 0;
+	amp_read_status s = amp_open_path(job->opened, mount_point, path, &length);
+
+	if (s == AMP__READ_RESULT__STATUS__OK)
+		keep_path(job, path, length);
+	else if (s == AMP__READ_RESULT__STATUS__GONE)
+		failed(job, ESTALE);
+	else if (s == AMP__READ_RESULT__STATUS__UNRESOLVED && errno == ENAMETOOLONG)
+		job->climb = amp_climb_new(job->opened, mount_point);
+	return job->climb == NULL;
+}
+
+static bool go_on_naming(struct amp_read_job *job)
+{
+	const char *path;
+	size_t length;
+
+	amp_io_step(job->shop->io);
+	if (!amp_climb_step(job->climb))
+		return false;
+	path = amp_climb_path(job->climb, &length);
+	if (path)
+		keep_path(job, path, length);
+	return true;
+}
+
+static bool run_open_directory(struct amp_read_job *job)
+{
+	int mount;
+
+	if (job->climb)
+		return go_on_naming(job);
+	if (amp_handle_is_stand_in(&job->handle)) {
+		failed(job, ESTALE);
+		return true;
+	}
+	mount = mount_fd(job);
+	if (mount < 0)
+		return true;
+	job->opened = amp_open_handle(mount, &job->handle, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
+	if (job->opened < 0) {
+		failed(job, errno);
+		return true;
+	}
+	job->out.status = AMP__READ_RESULT__STATUS__OK;
+	return begin_naming(job);
+}
+
+bool amp_read_job_opens(Amp__ReadItem__Want want)
+{
+	return want == AMP__READ_ITEM__WANT__OPEN_FILE || want == AMP__READ_ITEM__WANT__OPEN_DIRECTORY;
+}
+
 static bool (*const runs[])(struct amp_read_job *job) = {
 	[AMP__READ_ITEM__WANT__DIRECTORY_PATH] = run_path,
 	[AMP__READ_ITEM__WANT__HASH] = run_hash,
 	[AMP__READ_ITEM__WANT__IDENTITY] = run_identity,
+	[AMP__READ_ITEM__WANT__OPEN_FILE] = run_open_file,
+	[AMP__READ_ITEM__WANT__OPEN_DIRECTORY] = run_open_directory,
 };
 
 /* Closes what the job holds, in the thread: close(2) may wait for a disk. */
@@ -156,9 +242,15 @@ static void let_go(struct amp_read_job *job)
 		job->shop->hashing -= job->large;
 	job->begun = false;
 	amp_hash_free(&job->hash);
+	amp_climb_free(job->climb);
+	job->climb = NULL;
 	if (job->fd >= 0)
 		close(job->fd);
 	job->fd = -1;
+	if (job->opened >= 0 && job->out.status != AMP__READ_RESULT__STATUS__OK) {
+		close(job->opened);
+		job->opened = -1;
+	}
 }
 
 bool amp_read_job_run(struct amp_io_job *io)
@@ -176,8 +268,11 @@ bool amp_read_job_run(struct amp_io_job *io)
 void amp_read_job_free(struct amp_read_job *job)
 {
 	amp_hash_free(&job->hash);
+	amp_climb_free(job->climb);
 	if (job->fd >= 0)
 		close(job->fd);
+	if (job->opened >= 0)
+		close(job->opened);
 	free(job->out.path);
 	free(job);
 }

@@ -7,6 +7,7 @@
 #ifndef AMP_READ_JOB_H
 #define AMP_READ_JOB_H
 
+#include "climb.h"
 #include "hash.h"
 #include "iothread.h"
 #include "open.h"
@@ -37,8 +38,14 @@ struct amp_read_job {
 	bool large; /* more than a turn's worth */
 	bool begun; /* `hash` is under way */
 	struct amp_hash hash;
+	struct amp_climb *climb; /* under way */
+	int opened;		 /* what was asked for and goes with the result; -1 */
+	unsigned fd_index;	 /* its place in the message */
 	struct amp_read_outcome out;
 };
+
+/* The result of such an item is a descriptor. */
+bool amp_read_job_opens(Amp__ReadItem__Want want);
 
 /* The io.run of a job. */
 bool amp_read_job_run(struct amp_io_job *io);

@@ -132,7 +132,8 @@ amp_read_status amp_open_path(int fd, const char *mount_point, char *buf, size_t
 		return AMP__READ_RESULT__STATUS__UNREADABLE;
 	buf[n] = '\0';
 	*length = (size_t)n;
-	if (*length >= AMP_OPEN_PATH_SIZE - 1 || buf[0] != '/')
+	errno = *length >= AMP_OPEN_PATH_SIZE - 1 ? ENAMETOOLONG : EXDEV;
+	if (errno == ENAMETOOLONG || buf[0] != '/')
 		return AMP__READ_RESULT__STATUS__UNRESOLVED;
 	/* Through a mount of a part of the file system a name looks like a
 	 * host path and is none (FACTS 10b E3). */

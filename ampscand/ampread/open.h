@@ -50,8 +50,8 @@ amp_read_status amp_open_status(int error);
 /*
  * Host path of an open directory (or, for an event fd, file) in buf, which
  * holds AMP_OPEN_PATH_SIZE. OK and *length; GONE: it has no link any more;
- * UNRESOLVED: too long, or not below mount_point ("" : not compared), so that
- * it would be no host path; else UNREADABLE with errno.
+ * UNRESOLVED: too long (errno ENAMETOOLONG), or not below mount_point ("" : not
+ * compared), so that it would be no host path; else UNREADABLE with errno.
  */
 amp_read_status amp_open_path(int fd, const char *mount_point, char *buf, size_t *length);
 

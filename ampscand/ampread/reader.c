@@ -22,7 +22,7 @@
 #define RESULT_BYTES 512U   /* of a result without its path, at most */
 #define GATHER_USEC  1000   /* the first result waits no longer */
 #define JOBS_MAX     1024U  /* in hand; then no more is read */
-#define FDS_MAX	     128U   /* passed and not yet closed, likewise */
+#define FDS_MAX	     128U   /* passed or opened and not yet closed, likewise */
 
 _Static_assert(BATCH <= AMP_READ_BATCH, "a batch must fit a READ_DONE");
 
@@ -36,9 +36,11 @@ struct amp_reader {
 	struct amp_read_job *gathered[BATCH]; /* done, of this link */
 	unsigned gathered_count;
 	size_t gathered_bytes;
+	int gathered_fds[AMP_MSG_MAX_FDS]; /* the jobs' */
+	unsigned gathered_fd_count;
 	size_t jobs;  /* submitted, not done: all links */
 	size_t fresh; /* those of this link */
-	size_t fds;   /* held by jobs */
+	size_t fds;   /* held by jobs, or to be opened by them */
 	void (*on_hostile)(const char *why, void *arg);
 	void *arg;
 };
@@ -99,6 +101,7 @@ static void drop_gathered(struct amp_reader *r)
 		amp_read_job_free(r->gathered[i]);
 	r->gathered_count = 0;
 	r->gathered_bytes = 0;
+	r->gathered_fd_count = 0;
 	evtimer_del(r->timer);
 }
 
@@ -117,11 +120,13 @@ static void send_gathered(struct amp_reader *r)
 	for (unsigned i = 0; i < r->gathered_count; i++) {
 		amp__identity__init(&identities[i]);
 		result_to_wire(r->gathered[i], &wire[i], &identities[i]);
+		wire[i].fd_index = r->gathered[i]->fd_index;
 		list[i] = &wire[i];
 	}
 	done.results = list;
 	done.n_results = r->gathered_count;
-	if (amp_channel_send(r->channel, AMP_MSG_READ_DONE, 0, &done.base, NULL, 0) < 0 &&
+	if (amp_channel_send(r->channel, AMP_MSG_READ_DONE, 0, &done.base, r->gathered_fds,
+			     r->gathered_fd_count) < 0 &&
 	    errno != ENOTCONN) {
 		amp_counter_add(&c_unsent, r->gathered_count);
 		amp_error("%u results could not be sent to ampscand: %s", r->gathered_count, strerror(errno));
@@ -143,7 +148,8 @@ static void gather(struct amp_reader *r, struct amp_read_job *job)
 	struct timeval tv = {.tv_usec = GATHER_USEC};
 	size_t bytes = RESULT_BYTES + job->out.path_length;
 
-	if (r->gathered_bytes + bytes > BATCH_BYTES)
+	if (r->gathered_bytes + bytes > BATCH_BYTES ||
+	    (job->opened >= 0 && r->gathered_fd_count == AMP_MSG_MAX_FDS))
 		send_gathered(r);
 	if (!r->channel) {
 		/* Sending found the link at its end. */
@@ -154,9 +160,18 @@ static void gather(struct amp_reader *r, struct amp_read_job *job)
 		evtimer_add(r->timer, &tv);
 	r->gathered[r->gathered_count++] = job;
 	r->gathered_bytes += bytes;
+	if (job->opened >= 0) {
+		r->gathered_fds[r->gathered_fd_count++] = job->opened;
+		job->fd_index = r->gathered_fd_count;
+	}
 	amp_counter_add(&c_status[job->out.status], 1);
 	if (r->gathered_count == BATCH || r->fresh == 0)
 		send_gathered(r);
+}
+
+static bool holds_fd(const struct amp_read_job *job)
+{
+	return job->by_fd || amp_read_job_opens(job->want);
 }
 
 /* In the loop: a job is done. */
@@ -167,7 +182,7 @@ static void job_done(struct amp_io_job *io)
 	bool stale = job->generation != atomic_load(&r->shop.generation);
 
 	r->jobs--;
-	if (job->by_fd)
+	if (holds_fd(job))
 		r->fds--;
 	if (job->place)
 		amp_place_put(job->place);
@@ -186,10 +201,9 @@ static void job_done(struct amp_io_job *io)
 /* The bounds of read.proto. Empty mount points only with an fd. */
 static bool item_valid(const Amp__ReadItem *item, unsigned fd_count)
 {
-	if (item->want != AMP__READ_ITEM__WANT__DIRECTORY_PATH && item->want != AMP__READ_ITEM__WANT__HASH &&
-	    item->want != AMP__READ_ITEM__WANT__IDENTITY)
+	if (item->want <= AMP__READ_ITEM__WANT__NONE || item->want > AMP__READ_ITEM__WANT__OPEN_DIRECTORY)
 		return false;
-	if (item->fd_index > fd_count)
+	if (item->fd_index > fd_count || (item->fd_index > 0 && amp_read_job_opens(item->want)))
 		return false;
 	if (item->fd_index > 0 && item->mount_point.len == 0)
 		return true;
@@ -220,7 +234,7 @@ static void job_submit(struct amp_reader *r, struct amp_read_job *job)
 {
 	r->jobs++;
 	r->fresh++;
-	if (job->by_fd)
+	if (holds_fd(job))
 		r->fds++;
 	amp_iothread_submit(r->shop.io, &job->io);
 }
@@ -243,7 +257,7 @@ static int take_item(struct amp_reader *r, const Amp__ReadItem *item, const stru
 	job->job = item->job;
 	job->want = item->want;
 	job->hash_limit = item->hash_limit;
-	job->fd = -1;
+	job->fd = job->opened = -1;
 	if (job_fill(r, job, item, m) < 0) {
 		int error = errno;
 

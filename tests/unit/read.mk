@@ -1,5 +1,5 @@
 # unit tests and fuzz targets: ampread
-UNIT_TESTS += tests/unit/test_open tests/unit/test_hash tests/unit/test_walk
+UNIT_TESTS += tests/unit/test_open tests/unit/test_hash tests/unit/test_walk tests/unit/test_openwant
 tests_unit_test_open_SOURCES = tests/unit/test_open.c tests/unit/readtest.h
 tests_unit_test_open_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_open_LDADD = ampscand/ampread/libampread.a $(UNIT_LIBS)
@@ -9,3 +9,6 @@ tests_unit_test_hash_LDADD = ampscand/ampread/libampread.a $(UNIT_LIBS)
 tests_unit_test_walk_SOURCES = tests/unit/test_walk.c tests/unit/readtest.h
 tests_unit_test_walk_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_walk_LDADD = ampscand/ampread/libampread.a $(UNIT_LIBS)
+tests_unit_test_openwant_SOURCES = tests/unit/test_openwant.c tests/unit/readtest.h
+tests_unit_test_openwant_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_openwant_LDADD = ampscand/ampread/libampread.a $(UNIT_LIBS)

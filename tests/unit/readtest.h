@@ -121,9 +121,10 @@ struct rig {
 		bool has_identity, has_sha, script;
 		struct amp_identity identity;
 		uint8_t sha[AMP_SHA256_SIZE];
-		char path[8192];
+		char path[AMP_PATH_MAX];
 		size_t path_length;
 		char line[256];
+		int fd; /* the test's to close; -1 */
 	} results[256];
 	size_t count;
 	/* walks */
@@ -139,6 +140,8 @@ static int rig_read_done(struct amp_channel *ch, struct amp_message *m, void *ar
 	const Amp__ReadDone *d = (const Amp__ReadDone *)m->body;
 
 	(void)ch;
+	unsigned fds = 0;
+
 	g->batches++;
 	assert_true(d->n_results <= AMP_READ_BATCH);
 	for (size_t i = 0; i < d->n_results; i++) {
@@ -146,6 +149,9 @@ static int rig_read_done(struct amp_channel *ch, struct amp_message *m, void *ar
 		typeof(&g->results[0]) to = &g->results[g->count++ % 256];
 
 		memset(to, 0, sizeof(*to));
+		assert_true(r->fd_index <= m->fd_count);
+		to->fd = r->fd_index ? amp_message_take_fd(m, r->fd_index - 1) : -1;
+		fds += r->fd_index > 0;
 		to->job = r->job;
 		to->status = r->status;
 		to->error = r->error;
@@ -162,6 +168,7 @@ static int rig_read_done(struct amp_channel *ch, struct amp_message *m, void *ar
 		if (r->script_line.len)
 			memcpy(to->line, r->script_line.data, r->script_line.len);
 	}
+	assert_int_equal(fds, m->fd_count); /* none that no result speaks of */
 	return 0;
 }
 
@@ -201,7 +208,7 @@ static int rig_walk_done(struct amp_channel *ch, struct amp_message *m, void *ar
 }
 
 static const struct amp_dispatch rig_table[] = {
-	{AMP_MSG_READ_DONE, &amp__read_done__descriptor, 65000, 0, 0, 0, rig_read_done},
+	{AMP_MSG_READ_DONE, &amp__read_done__descriptor, 65000, 0, AMP_MSG_MAX_FDS, 0, rig_read_done},
 	{AMP_MSG_WALK_ENTRIES, &amp__walk_entries__descriptor, 65500, 0, 0, 0, rig_walk_entries},
 	{AMP_MSG_WALK_DONE, &amp__walk_done__descriptor, 1000, 0, 0, 0, rig_walk_done},
 };
