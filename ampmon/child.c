@@ -427,6 +427,7 @@ static void set_bytes(ProtobufCBinaryData *out, char *text)
 static void send_conf(struct mon *m, struct mon_slot *s)
 {
 	Amp__Conf conf = AMP__CONF__INIT;
+	char *data_dir = mon_conf_room_dir(m->conf, s->role->id);
 	char view[PATH_MAX];
 
 	conf.instance = s->instance;
@@ -440,10 +441,12 @@ static void send_conf(struct mon *m, struct mon_slot *s)
 		snprintf(view, sizeof(view), "%s/view-%s-%u", m->conf->run_dir, s->role->name, s->instance);
 		set_bytes(&conf.view_dir, view);
 	}
-	if (s->role->id == AMP_ROLE_CLOUD)
-		set_bytes(&conf.data_dir, m->conf->cloud_dir);
+	if (data_dir)
+		set_bytes(&conf.data_dir, data_dir);
 	conf.event_buffers = m->conf->event_buffers;
 	conf.history_max_rows = m->conf->history_max_rows;
+	conf.quarantine_max_size = m->conf->quarantine_max_size;
+	conf.quarantine_days = m->conf->quarantine_days;
 	mon_proc_send(s->proc, AMP_MSG_CONF, &conf.base, NULL, 0);
 }
 
@@ -567,8 +570,10 @@ void mon_proc_ready(struct mon_proc *p, const Amp__Ready *r)
 	mon_links_make(m, s);
 	if (s->role->id == AMP_ROLE_SCAN)
 		mon_sources_scand_ready(m, p);
-	if (s->role->id == AMP_ROLE_CLOUD)
+	if (s->role->id == AMP_ROLE_CLOUD) {
 		mon_events_attach(m, p->ch, false);
+		mon_events_file_send(m, p);
+	}
 	mon_ready_check(m);
 }
 

@@ -109,7 +109,7 @@ static const char *check_type(const char *v)
 
 /* Order: as mon_conf_print shows it; the enum names rows that whole-file checks speak of. */
 /* clang-format off */
-enum { KEY_CLOUD_DIR = 6, KEY_POLICY_DIR = 7, KEY_USERS = 10, KEY_TIMEOUT = 19 };
+enum { KEY_CLOUD_DIR = 6, KEY_QUARANTINE_DIR = 7, KEY_POLICY_DIR = 8, KEY_USERS = 11, KEY_TIMEOUT = 21 };
 static const struct mon_key keys[] = {
 	{.name = "log_level", .type = MON_KEY_CHOICE, AT(log_level), .def = "info", .choices = log_levels},
 	DIRECTORY("log_dir", log_dir, AMP_LOGDIR, 1024),
@@ -120,12 +120,14 @@ static const struct mon_key keys[] = {
 	DIRECTORY("etc_dir", etc_dir, AMP_SYSCONFDIR, 1024),
 	/* "": below etc_dir */
 	{.name = "cloud_dir", .type = MON_KEY_STRING, AT(cloud_dir), .def = "", .max = 1100},
+	{.name = "quarantine_dir", .type = MON_KEY_STRING, AT(quarantine_dir), .def = "", .max = 1100},
 	{.name = "policy_dir", .type = MON_KEY_STRING, AT(policy_dir), .def = "", .max = 1100},
 	NAME("policy", policy, "protect", 1, check_policy),
 	NAME("cli_group", cli_group, AMP_CLI_GROUP, 0, check_name),
 	NAME("user_ampscand", user[AMP_ROLE_SCAN], "amp-scan", 1, check_user),
 	NAME("user_ampread", user[AMP_ROLE_READ], "amp-read", 1, check_user),
 	NAME("user_ampcloudd", user[AMP_ROLE_CLOUD], "amp-cloud", 1, check_user),
+	NAME("user_ampquard", user[AMP_ROLE_QUARD], "amp-quard", 1, check_user),
 	{.name = "watch", .type = MON_KEY_LIST, AT(watch), .def = "", .max = 64, .check = check_watch},
 	{.name = "filesystem_types", .type = MON_KEY_LIST, AT(filesystem_types), .def = LOCAL_TYPES, .min = 1, .max = 64, .check = check_type},
 	{.name = "event_source", .type = MON_KEY_SWITCH, AT(force_fd_source), .def = "auto", .choices = event_sources},
@@ -134,6 +136,8 @@ static const struct mon_key keys[] = {
 	NUMBER("heartbeat_interval", heartbeat_interval, "5", 1, 300),
 	NUMBER("heartbeat_timeout", heartbeat_timeout, "15", 2, 900),
 	{.name = "history_max_rows", .type = MON_KEY_UINT64, AT(history_max_rows), .def = "1000000", .min = 10, .max = 1000000000},
+	{.name = "quarantine_max_size", .type = MON_KEY_UINT64, AT(quarantine_max_size), .def = "10737418240", .min = UINT64_C(16) << 20, .max = UINT64_C(1) << 60},
+	NUMBER("quarantine_days", quarantine_days, "90", 1, 36500),
 	DIRECTORY("bin_dir", bin_dir, AMP_BINDIR, 1024),
 };
 /* clang-format on */
@@ -176,6 +180,22 @@ static int users_differ(const struct mon_conf *c, const unsigned *lines, char *e
 	return 0;
 }
 
+/* What one room owns, another could otherwise take from it. */
+static int rooms_dirs_apart(const struct mon_conf *c, const unsigned *lines, char *err, size_t size)
+{
+	const char *a = c->cloud_dir, *b = c->quarantine_dir;
+	size_t n = 0;
+
+	while (a[n] && a[n] == b[n])
+		n++;
+	if ((a[n] && a[n] != '/') || (b[n] && b[n] != '/') || (a[n] && b[n]))
+		return 0;
+	return fail_key(
+		c, lines, KEY_QUARANTINE_DIR,
+		"and cloud_dir are one, or one is in the other; give each room a directory of its own", err,
+		size);
+}
+
 /* Each entry by its true name: events are compared with host paths. */
 static int canonical_watch(struct mon_conf *c)
 {
@@ -193,8 +213,9 @@ static int canonical_watch(struct mon_conf *c)
 static int check_whole(struct mon_conf *c, const unsigned *lines, char *err, size_t size)
 {
 	if (below_etc(c, &c->cloud_dir, "cloud", lines, KEY_CLOUD_DIR, err, size) < 0 ||
+	    below_etc(c, &c->quarantine_dir, "quarantine", lines, KEY_QUARANTINE_DIR, err, size) < 0 ||
 	    below_etc(c, &c->policy_dir, "policies", lines, KEY_POLICY_DIR, err, size) < 0 ||
-	    users_differ(c, lines, err, size) < 0)
+	    rooms_dirs_apart(c, lines, err, size) < 0 || users_differ(c, lines, err, size) < 0)
 		return -1;
 	if (c->heartbeat_timeout <= c->heartbeat_interval)
 		return fail_key(c, lines, KEY_TIMEOUT,
@@ -274,6 +295,13 @@ int mon_conf_user(const struct mon_conf *c, enum amp_role_id role, uid_t *uid, g
 	*uid = pw->pw_uid;
 	*gid = pw->pw_gid;
 	return 0;
+}
+
+char *mon_conf_room_dir(const struct mon_conf *c, enum amp_role_id role)
+{
+	if (role == AMP_ROLE_CLOUD)
+		return c->cloud_dir;
+	return role == AMP_ROLE_QUARD ? c->quarantine_dir : NULL;
 }
 
 gid_t mon_conf_cli_group(const struct mon_conf *c)

@@ -15,7 +15,7 @@
 struct mon_conf {
 	char *path; /* of the file itself */
 	enum amp_log_level log_level;
-	char *log_dir, *run_dir, *bin_dir, *etc_dir, *cloud_dir, *policy_dir;
+	char *log_dir, *run_dir, *bin_dir, *etc_dir, *cloud_dir, *quarantine_dir, *policy_dir;
 	char *policy; /* default id */
 	char *cli_group;
 	char *user[AMP_ROLE_COUNT];
@@ -28,6 +28,8 @@ struct mon_conf {
 	unsigned event_buffers;
 	unsigned heartbeat_interval, heartbeat_timeout; /* seconds */
 	uint64_t history_max_rows;
+	uint64_t quarantine_max_size; /* bytes */
+	unsigned quarantine_days;
 };
 
 /* Reads and checks path (refused if others than root can write it or its
@@ -39,6 +41,8 @@ void mon_conf_print(const struct mon_conf *c, FILE *out); /* effective values, i
 /* Ids of a row's user; the drop's uid. 0, or -1 with err. Called before start only (NSS). */
 int mon_conf_user(const struct mon_conf *c, enum amp_role_id role, uid_t *uid, gid_t *gid, char *err,
 		  size_t size);
+/* The room's own directory; NULL: it has none. */
+char *mon_conf_room_dir(const struct mon_conf *c, enum amp_role_id role);
 gid_t mon_conf_cli_group(const struct mon_conf *c); /* (gid_t)-1: none */
 
 #endif

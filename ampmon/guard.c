@@ -49,7 +49,7 @@ static void guard_signals(sigset_t *set)
 static void guard_log(const struct guard *g, const char *text)
 {
 	int dir = open(g->start->conf->log_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int fd = dir < 0 ? -1 : mon_log_file_open(dir, "ampmon.log");
+	int fd = dir < 0 ? -1 : mon_log_file_open(dir, "ampmon.log", false);
 
 	if (fd >= 0) {
 		amp_log_open("guard", fd, AMP_LOG_INFO);

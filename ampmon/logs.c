@@ -18,9 +18,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILES	       AMP_ROLE_COUNT
-#define CLI_LOG	       AMP_ROLE_NONE /* place of ampcli.log: no role is NONE */
-#define CLI_NAME       "ampcli"
 #define NAME_SIZE      64
 #define LINE_MAX_BYTES 1024
 
@@ -34,14 +31,15 @@ struct log_file {
 
 struct mon_logs {
 	int dir;
-	struct log_file files[FILES];
+	struct log_file files[MON_LOG_COUNT];
+	int events_before;
 	struct mon_logs_ops ops;
 };
 
 struct rotation {
 	struct amp_io_job job; /* first: cast back */
 	struct mon_logs *logs;
-	enum amp_role_id role;
+	unsigned file;
 	unsigned keep;
 	int fd, error;
 };
@@ -52,20 +50,42 @@ struct cli_line {
 	char text[LINE_MAX_BYTES];
 };
 
-int mon_log_file_open(int dir, const char *name)
+static bool is_ours(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
+}
+
+int mon_log_file_open(int dir, const char *name, bool readable)
 {
 	/* O_NONBLOCK: a FIFO in the file's place must not stop ampmon. */
-	int fd = openat(dir, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
-	struct stat st;
+	int flags = O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+	int fd = openat(dir, name, flags | (readable ? O_RDWR : O_WRONLY), 0600);
 
 	if (fd < 0)
 		return -1;
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || fchmod(fd, 0600) != 0) {
+	if (!is_ours(fd) || fchmod(fd, 0600) != 0) {
 		close(fd);
 		errno = EPERM;
 		return -1;
 	}
 	return mon_fd_high(fd);
+}
+
+/* -1: there is none, or none to be trusted. */
+static int open_before(int dir, const char *name)
+{
+	char before[NAME_SIZE + 16];
+	int fd;
+
+	snprintf(before, sizeof(before), "%s.1", name);
+	fd = openat(dir, before, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	if (fd >= 0 && !is_ours(fd)) {
+		close(fd);
+		return -1;
+	}
+	return fd < 0 ? -1 : mon_fd_high(fd);
 }
 
 static int shift(int dir, const char *name, unsigned from)
@@ -80,31 +100,35 @@ static int shift(int dir, const char *name, unsigned from)
 	return renameat(dir, old, dir, new) == 0 || errno == ENOENT ? 0 : -1;
 }
 
-int mon_log_file_rotate(int dir, const char *name, unsigned keep)
+int mon_log_file_rotate(int dir, const char *name, unsigned keep, bool readable)
 {
 	for (unsigned i = keep; i > 0; i--)
 		if (shift(dir, name, i - 1) != 0)
 			return -1;
 	if (keep == 0 && unlinkat(dir, name, 0) != 0 && errno != ENOENT)
 		return -1;
-	return mon_log_file_open(dir, name);
+	return mon_log_file_open(dir, name, readable);
 }
 
-static const char *base_name(size_t i)
+static void name_file(unsigned file, char *name)
 {
-	const struct amp_role *row = amp_role((enum amp_role_id)i);
+	const struct amp_role *row = amp_role((enum amp_role_id)file);
 
-	return row ? row->name : CLI_NAME;
+	if (row)
+		snprintf(name, NAME_SIZE, "%s.log", row->name);
+	else
+		snprintf(name, NAME_SIZE, "%s", file == MON_LOG_EVENTS ? "events.json" : "ampcli.log");
 }
 
 static int open_all(struct mon_logs *l)
 {
-	for (size_t i = 0; i < FILES; i++) {
-		snprintf(l->files[i].name, NAME_SIZE, "%s.log", base_name(i));
-		l->files[i].fd = mon_log_file_open(l->dir, l->files[i].name);
+	for (unsigned i = 0; i < MON_LOG_COUNT; i++) {
+		name_file(i, l->files[i].name);
+		l->files[i].fd = mon_log_file_open(l->dir, l->files[i].name, i == MON_LOG_EVENTS);
 		if (l->files[i].fd < 0)
 			return -1;
 	}
+	l->events_before = open_before(l->dir, l->files[MON_LOG_EVENTS].name);
 	return 0;
 }
 
@@ -132,7 +156,8 @@ struct mon_logs *mon_logs_new(const char *dir, const struct mon_logs_ops *ops, c
 		return NULL;
 	}
 	l->ops = *ops;
-	for (size_t i = 0; i < FILES; i++)
+	l->events_before = -1;
+	for (size_t i = 0; i < MON_LOG_COUNT; i++)
 		l->files[i].fd = -1;
 	l->dir = open_dir(dir);
 	if (l->dir < 0 || open_all(l) != 0) {
@@ -150,47 +175,65 @@ void mon_logs_free(struct mon_logs *l)
 {
 	if (!l)
 		return;
-	for (size_t i = 0; i < FILES; i++)
+	for (size_t i = 0; i < MON_LOG_COUNT; i++)
 		if (l->files[i].fd >= 0)
 			close(l->files[i].fd);
+	if (l->events_before >= 0)
+		close(l->events_before);
 	if (l->dir >= 0)
 		close(l->dir);
 	free(l);
 }
 
-int mon_logs_fd(const struct mon_logs *l, enum amp_role_id role)
+int mon_logs_fd(const struct mon_logs *l, unsigned file)
 {
-	return l->files[role].fd;
+	return l->files[file].fd;
+}
+
+int mon_logs_events_before(const struct mon_logs *l)
+{
+	return l->events_before;
 }
 
 static bool rotation_run(struct amp_io_job *job)
 {
 	struct rotation *r = (struct rotation *)job;
 
-	r->fd = mon_log_file_rotate(r->logs->dir, r->logs->files[r->role].name, r->keep);
+	r->fd = mon_log_file_rotate(r->logs->dir, r->logs->files[r->file].name, r->keep,
+				    r->file == MON_LOG_EVENTS);
 	r->error = r->fd < 0 ? errno : 0;
 	return true;
+}
+
+/* What was the file is the one before. */
+static void keep_before(struct mon_logs *l, int fd)
+{
+	if (l->events_before >= 0)
+		close(l->events_before);
+	l->events_before = fcntl(fd, F_DUPFD_CLOEXEC, fd); /* as high as it */
 }
 
 static void rotation_done(struct amp_io_job *job)
 {
 	struct rotation *r = (struct rotation *)job;
-	struct log_file *f = &r->logs->files[r->role];
+	struct log_file *f = &r->logs->files[r->file];
 
 	f->rotating = false;
 	if (r->fd < 0) {
 		amp_warn("%s could not be rotated: %s", f->name, strerror(r->error));
 	} else {
+		if (r->file == MON_LOG_EVENTS)
+			keep_before(r->logs, f->fd);
 		/* In place and at once: another thread may be writing. */
 		dup3(r->fd, f->fd, O_CLOEXEC);
 		close(r->fd);
-		if (r->role != CLI_LOG)
-			r->logs->ops.replaced(r->role, f->fd, r->logs->ops.arg);
+		if (r->file != MON_LOG_CLI)
+			r->logs->ops.replaced(r->file, f->fd, r->logs->ops.arg);
 	}
 	free(r);
 }
 
-static void rotate(struct mon_logs *l, struct amp_iothread *io, size_t i, unsigned keep)
+static void rotate(struct mon_logs *l, struct amp_iothread *io, unsigned file, unsigned keep)
 {
 	struct rotation *r = calloc(1, sizeof(*r));
 
@@ -199,15 +242,15 @@ static void rotate(struct mon_logs *l, struct amp_iothread *io, size_t i, unsign
 	r->job.run = rotation_run;
 	r->job.done = rotation_done;
 	r->logs = l;
-	r->role = (enum amp_role_id)i;
+	r->file = file;
 	r->keep = keep;
-	l->files[i].rotating = true;
+	l->files[file].rotating = true;
 	amp_iothread_submit(io, &r->job);
 }
 
 void mon_logs_check(struct mon_logs *l, struct amp_iothread *io, uint64_t max_size, unsigned keep)
 {
-	for (size_t i = 0; i < FILES; i++) {
+	for (unsigned i = 0; i < MON_LOG_COUNT; i++) {
 		struct stat st;
 
 		if (l->files[i].rotating || fstat(l->files[i].fd, &st) != 0)
@@ -222,7 +265,7 @@ static bool cli_line_run(struct amp_io_job *job)
 	struct cli_line *line = (struct cli_line *)job;
 	size_t n = strlen(line->text);
 
-	if (write(line->logs->files[CLI_LOG].fd, line->text, n) != (ssize_t)n)
+	if (write(line->logs->files[MON_LOG_CLI].fd, line->text, n) != (ssize_t)n)
 		amp_counter_add(&lost, 1);
 	return true;
 }

@@ -226,18 +226,35 @@ static void on_guard_gone(evutil_socket_t fd, short what, void *arg)
 	mon_pid_file_write(m->conf, getpid());
 }
 
-static void log_replaced(enum amp_role_id role, int fd, void *arg)
+/*
+ * The last line of the file before tells a new ampcloudd where its predecessor
+ * stopped, if nothing is in this one yet.
+ */
+void mon_events_file_send(struct mon *m, struct mon_proc *cloud)
+{
+	Amp__EventsFile body = AMP__EVENTS_FILE__INIT;
+	int fds[2] = {mon_logs_fd(m->logs, MON_LOG_EVENTS), mon_logs_events_before(m->logs)};
+
+	mon_proc_send(cloud, AMP_MSG_EVENTS_FILE, &body.base, fds, fds[1] >= 0 ? 2 : 1);
+}
+
+static void file_replaced(unsigned file, int fd, void *arg)
 {
 	struct mon *m = arg;
 	Amp__LogFile body = AMP__LOG_FILE__INIT;
 
 	/* ampmon's own was replaced in place. */
-	for (size_t i = 0; role != AMP_ROLE_MON && i < mon_slot_count(m); i++) {
+	for (size_t i = 0; file != AMP_ROLE_MON && i < mon_slot_count(m); i++) {
 		struct mon_slot *s = mon_slot_at(m, i);
 
+		if (!s->proc)
+			continue;
 		/* One that still builds its walls reads it behind its CONF. */
-		if (s->role->id == role && s->proc)
+		if ((unsigned)s->role->id == file)
 			mon_proc_send(s->proc, AMP_MSG_LOG_FILE, &body.base, &fd, 1);
+		/* It is given when it is ready. */
+		if (file == MON_LOG_EVENTS && s->role->id == AMP_ROLE_CLOUD && s->proc->ready)
+			mon_events_file_send(m, s->proc);
 	}
 }
 
@@ -281,18 +298,21 @@ static int make_view_dirs(struct mon *m, char *err, size_t size)
 
 static int make_places(struct mon *m, char *err, size_t size)
 {
-	const struct mon_user *cloud = &m->users[AMP_ROLE_CLOUD];
-
 	if (make_view_dirs(m, err, size) != 0)
 		return -1;
-	if (!cloud->known)
-		return 0;
-	return mon_dir_make(m->conf->cloud_dir, 0700, cloud->uid, cloud->gid, err, size);
+	for (int id = AMP_ROLE_MON + 1; id < AMP_ROLE_COUNT; id++) {
+		const char *dir = mon_conf_room_dir(m->conf, (enum amp_role_id)id);
+		const struct mon_user *u = &m->users[id];
+
+		if (dir && u->known && mon_dir_make(dir, 0700, u->uid, u->gid, err, size) != 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int open_logs(struct mon *m, char *err, size_t size)
 {
-	struct mon_logs_ops ops = {.replaced = log_replaced, .arg = m};
+	struct mon_logs_ops ops = {.replaced = file_replaced, .arg = m};
 
 	if (access(m->conf->log_dir, F_OK) != 0 && mon_dir_make(m->conf->log_dir, 0755, 0, 0, err, size) != 0)
 		return -1;

@@ -74,7 +74,9 @@ struct mon_start {
 
 /* --- mon.c: the life of ampmon. Returns the exit code. */
 int mon_run(const struct mon_start *s);
-void mon_ready_check(struct mon *m);	/* START to who is ready and has not had it, if it is time */
+void mon_ready_check(struct mon *m); /* START to who is ready and has not had it, if it is time */
+/* events.json to an ampcloudd that is ready: at its start and after a rotation. */
+void mon_events_file_send(struct mon *m, struct mon_proc *cloud);
 void mon_stopped_check(struct mon *m);	/* a room is gone: leave if it was the last */
 int mon_heartbeat(struct mon *m);	/* the tick, by the configuration. 0 or -1 */
 bool mon_well(const struct mon *m);	/* every room that can run is ready */

@@ -45,10 +45,12 @@ static const struct fixed_text fixed_texts[] = {
 	TEXT(bin_dir),
 	TEXT(etc_dir),
 	TEXT(cloud_dir),
+	TEXT(quarantine_dir),
 	TEXT(cli_group),
 	USER(AMP_ROLE_SCAN, "user_ampscand"),
 	USER(AMP_ROLE_READ, "user_ampread"),
 	USER(AMP_ROLE_CLOUD, "user_ampcloudd"),
+	USER(AMP_ROLE_QUARD, "user_ampquard"),
 };
 
 static char **text_at(struct mon_conf *c, size_t offset)
@@ -59,6 +61,11 @@ static char **text_at(struct mon_conf *c, size_t offset)
 static void needs_restart(const char *key)
 {
 	amp_warn("configuration: a new value of %s holds after a restart of ampmon", key);
+}
+
+static void taken_later(const char *key)
+{
+	amp_info("configuration: the rooms take the new %s when they start next", key);
 }
 
 /* The running suite was built on these: they stay as they were. */
@@ -82,7 +89,13 @@ static void keep_fixed(struct mon_conf *new, struct mon_conf *old)
 	if (new->limited_queue != old->limited_queue)
 		needs_restart("queue_limit");
 	if (new->log_level != old->log_level)
-		amp_info("configuration: the rooms take the new log_level when they start next");
+		taken_later("log_level");
+	if (new->history_max_rows != old->history_max_rows)
+		taken_later("history_max_rows");
+	if (new->quarantine_max_size != old->quarantine_max_size)
+		taken_later("quarantine_max_size");
+	if (new->quarantine_days != old->quarantine_days)
+		taken_later("quarantine_days");
 	new->event_buffers = old->event_buffers;
 	new->force_fd_source = old->force_fd_source;
 	new->limited_queue = old->limited_queue;

@@ -59,7 +59,8 @@ static void free_conf(struct mon_watch *w)
 /* A copy: the configuration may be replaced under us. On failure w keeps what it has. */
 static int take_conf(struct mon_watch *w, const struct mon_conf *c)
 {
-	const char *own[OWN_DIRS] = {c->log_dir, c->etc_dir, c->cloud_dir, c->run_dir, c->policy_dir};
+	const char *own[OWN_DIRS] = {c->log_dir, c->etc_dir,	c->cloud_dir,
+				     c->run_dir, c->policy_dir, c->quarantine_dir};
 	struct mon_watch n = {.dirs = copy_strings(c->watch), .types = copy_strings(c->filesystem_types)};
 	bool ok = n.dirs && n.types;
 

@@ -17,7 +17,7 @@
 
 #include <sys/fanotify.h>
 
-#define OWN_DIRS 5U
+#define OWN_DIRS 6U
 
 enum group { GROUP_HANDLE, GROUP_FD, GROUP_COUNT };
 

@@ -156,9 +156,11 @@ static void only_ampscand_may_ask_for_kills(void **state)
 		assert_non_null(row_of(AMP_ROLE_SCAN, scans[i]));
 		assert_null(row_of(AMP_ROLE_READ, scans[i]));
 		assert_null(row_of(AMP_ROLE_CLOUD, scans[i]));
+		assert_null(row_of(AMP_ROLE_QUARD, scans[i]));
 	}
 	assert_non_null(row_of(AMP_ROLE_CLOUD, AMP_MSG_EVENT_ACK));
 	assert_null(row_of(AMP_ROLE_SCAN, AMP_MSG_EVENT_ACK));
+	assert_null(row_of(AMP_ROLE_QUARD, AMP_MSG_EVENT_ACK));
 }
 
 static void no_room_passes_descriptors(void **state)

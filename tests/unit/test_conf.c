@@ -84,12 +84,14 @@ static void defaults(void **state)
 	assert_string_equal(c->bin_dir, AMP_BINDIR);
 	assert_string_equal(c->etc_dir, AMP_SYSCONFDIR);
 	assert_string_equal(c->cloud_dir, AMP_SYSCONFDIR "/cloud");
+	assert_string_equal(c->quarantine_dir, AMP_SYSCONFDIR "/quarantine");
 	assert_string_equal(c->policy_dir, AMP_SYSCONFDIR "/policies");
 	assert_string_equal(c->policy, "protect");
 	assert_string_equal(c->cli_group, AMP_CLI_GROUP);
 	assert_string_equal(c->user[AMP_ROLE_SCAN], "amp-scan");
 	assert_string_equal(c->user[AMP_ROLE_READ], "amp-read");
 	assert_string_equal(c->user[AMP_ROLE_CLOUD], "amp-cloud");
+	assert_string_equal(c->user[AMP_ROLE_QUARD], "amp-quard");
 	assert_int_equal(c->log_max_size, 10485760);
 	assert_int_equal(c->log_keep, 5);
 	assert_non_null(c->watch);
@@ -101,6 +103,11 @@ static void defaults(void **state)
 	assert_int_equal(c->heartbeat_interval, 5);
 	assert_int_equal(c->heartbeat_timeout, 15);
 	assert_int_equal(c->history_max_rows, 1000000);
+	assert_true(c->quarantine_max_size == UINT64_C(10) << 30);
+	assert_int_equal(c->quarantine_days, 90);
+	assert_ptr_equal(mon_conf_room_dir(c, AMP_ROLE_CLOUD), c->cloud_dir);
+	assert_ptr_equal(mon_conf_room_dir(c, AMP_ROLE_QUARD), c->quarantine_dir);
+	assert_null(mon_conf_room_dir(c, AMP_ROLE_SCAN));
 	mon_conf_free(c);
 }
 
@@ -111,7 +118,9 @@ static const char every_key[] =
 	"user_ampscand = \"s\"\nuser_ampread = \"r\"\nuser_ampcloudd = \"c\"\nwatch = {\"/usr/../etc\", "
 	"\"/\"}\n"
 	"filesystem_types = {\"ext4\", \"tmpfs\"}\nevent_source = \"fd\"\nqueue_limit = \"limited\"\n"
-	"event_buffers = 4\nheartbeat_interval = 1\nheartbeat_timeout = 3\nhistory_max_rows = 100\n";
+	"event_buffers = 4\nheartbeat_interval = 1\nheartbeat_timeout = 3\nhistory_max_rows = 100\n"
+	"quarantine_dir = \"/q\"\nuser_ampquard = \"q\"\nquarantine_max_size = 16777216\nquarantine_days = "
+	"7\n";
 
 static void check_every_key(const struct mon_conf *c)
 {
@@ -121,12 +130,14 @@ static void check_every_key(const struct mon_conf *c)
 	assert_string_equal(c->bin_dir, "/b");
 	assert_string_equal(c->etc_dir, "/e");
 	assert_string_equal(c->cloud_dir, "/c");
+	assert_string_equal(c->quarantine_dir, "/q");
 	assert_string_equal(c->policy_dir, "/p");
 	assert_string_equal(c->policy, "audit");
 	assert_string_equal(c->cli_group, "");
 	assert_string_equal(c->user[AMP_ROLE_SCAN], "s");
 	assert_string_equal(c->user[AMP_ROLE_READ], "r");
 	assert_string_equal(c->user[AMP_ROLE_CLOUD], "c");
+	assert_string_equal(c->user[AMP_ROLE_QUARD], "q");
 	assert_int_equal(c->log_max_size, 65536);
 	assert_int_equal(c->log_keep, 2);
 	assert_string_equal(c->watch[0], "/etc");
@@ -140,6 +151,8 @@ static void check_every_key(const struct mon_conf *c)
 	assert_int_equal(c->heartbeat_interval, 1);
 	assert_int_equal(c->heartbeat_timeout, 3);
 	assert_int_equal(c->history_max_rows, 100);
+	assert_int_equal(c->quarantine_max_size, 16777216);
+	assert_int_equal(c->quarantine_days, 7);
 }
 
 static void every_key_is_taken(void **state)
@@ -218,6 +231,14 @@ static const struct {
 	{"log_dir = \"\"\n", ":1: log_dir: ", "bytes"},
 	{"run_dir = \"/\"\n", ":1: run_dir: ", "root directory"},
 	{"cloud_dir = \"x\"\n", ":1: cloud_dir: ", "absolute"},
+	{"quarantine_dir = \"q\"\n", ":1: quarantine_dir: ", "absolute"},
+	{"cloud_dir = \"/a\"\nquarantine_dir = \"/a\"\n", ":2: quarantine_dir: ", "directory of its own"},
+	{"cloud_dir = \"/a/b\"\nquarantine_dir = \"/a\"\n", ":2: quarantine_dir: ", "directory of its own"},
+	{"cloud_dir = \"/a\"\nquarantine_dir = \"/a/b\"\n", ":2: quarantine_dir: ", "directory of its own"},
+	{"quarantine_max_size = 16777215\n", ":1: quarantine_max_size: ", "out of bounds"},
+	{"quarantine_days = 0\n", ":1: quarantine_days: ", "from 1 to 36500"},
+	{"quarantine_days = 36501\n", ":1: quarantine_days: ", "from 1 to 36500"},
+	{"user_ampquard = \"amp-cloud\"\n", ":1: user_ampquard: ", "another room"},
 	{"log_dir = \"/a\\x01\"\n", ":1: log_dir: ", "control byte"},
 	{"run_dir = \"/0123456789012345678901234567890123456789012345678901234567890123456789"
 	 "01234567890123456789\"\n",
@@ -357,6 +378,16 @@ static void what_is_no_text_file_is_refused(void **state)
 	assert_non_null(strstr(err, "shorter"));
 }
 
+static void rooms_may_have_neighbours(void **state)
+{
+	struct mon_conf *c = load("cloud_dir = \"/a/data\"\nquarantine_dir = \"/a/data-quarantine\"\n");
+
+	(void)state;
+	assert_non_null(c);
+	assert_string_equal(c->quarantine_dir, "/a/data-quarantine");
+	mon_conf_free(c);
+}
+
 static void users_are_looked_up(void **state)
 {
 	uid_t uid = 1;
@@ -389,6 +420,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(another_owner_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_link_does_not_hide_the_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_no_text_file_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(rooms_may_have_neighbours, setup, teardown),
 		cmocka_unit_test_setup_teardown(users_are_looked_up, setup, teardown),
 	};
 

@@ -155,7 +155,7 @@ static void start(void **state)
 	base = event_base_new();
 	conf.watch = dirs;
 	conf.filesystem_types = types;
-	conf.log_dir = conf.etc_dir = conf.cloud_dir = conf.run_dir = conf.policy_dir =
+	conf.log_dir = conf.etc_dir = conf.cloud_dir = conf.run_dir = conf.policy_dir = conf.quarantine_dir =
 		(char *)(uintptr_t)TOP;
 	w = mon_watch_new(base, &conf, &ops, err, sizeof(err));
 	if (!w)
@@ -490,7 +490,7 @@ static void own_directories(void **state)
 {
 	start(state);
 	mon_watch_own_dirs(w, on_own, NULL);
-	assert_int_equal(own_count, 5);
+	assert_int_equal(own_count, 6);
 }
 
 /* ---- marks.c alone ---- */
