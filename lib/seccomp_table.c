@@ -185,6 +185,62 @@ static const struct amp_sys_rule accept_rules[] = {
 	SOCKET_OPTION("getsockopt", SO_PEERGROUPS),
 };
 
+/* Beside the database's: events.json, which ampmon opens and hands over. */
+static const struct amp_sys_rule events_file_rules[] = {
+	{"write", {INT_IS(0, AMP_FD_EVENTS)}},
+	{"writev", {INT_IS(0, AMP_FD_EVENTS)}},
+	{"dup3", {INT_IS(1, AMP_FD_EVENTS)}}, /* its new file after rotation */
+	{"pread64", ANY},
+	{"lseek", ANY},
+	{"fstat", ANY},
+	{"newfstatat", ANY},
+};
+
+/*
+ * Files of others taken away and given back. What a file is set to is set by its
+ * descriptor only: no call here changes a mode, an owner, a time or an
+ * attribute by a path. Directories are made closed to others, nodes not at all.
+ */
+static const struct amp_sys_rule quarantine_rules[] = {
+	{"openat", {NO_BITS(2, TMPFILE_BIT)}},
+	{"openat", {{AMP_SYS_IS, 2, O_TMPFILE | O_CREAT | O_TRUNC, O_TMPFILE}}},
+	{"openat2", ANY}, /* the flags are in memory; it is here to follow no link */
+	{"mkdirat", {NO_BITS(2, S_IRWXG | S_IRWXO)}},
+	{"unlinkat", ANY},
+	{"renameat2", ANY},
+	{"linkat", {INT_IS(4, AT_SYMLINK_FOLLOW)}}, /* of /proc/self/fd/N */
+	{"fchmod", ANY},
+	{"fchown", ANY},
+	{"utimensat", {NULL_POINTER(1)}},
+	{"fsetxattr", ANY},
+	{"fgetxattr", ANY},
+	{"flistxattr", ANY},
+	{"fremovexattr", ANY},
+	{"ioctl", {INT_IS(1, FS_IOC_GETFLAGS)}},
+	{"ioctl", {INT_IS(1, FS_IOC_SETFLAGS)}},
+	{"pread64", ANY},
+	{"pwrite64", ANY}, /* write() stays pinned to the log */
+	{"lseek", ANY},
+	{"ftruncate", ANY},
+	{"fallocate", ANY},
+	{"fadvise64", ANY},
+	{"sync_file_range", ANY},
+	{"fsync", ANY},
+	{"fdatasync", ANY},
+	{"syncfs", ANY},
+	{"flock", ANY}, /* against a second keeper */
+	{"newfstatat", ANY},
+	{"fstat", ANY},
+	{"statx", ANY},
+	{"statfs", ANY},
+	{"fstatfs", ANY},
+	{"getdents64", ANY},
+	{"readlink", ANY},
+	{"readlinkat", ANY},
+	{"name_to_handle_at", ANY},
+	{"geteuid", ANY},
+};
+
 #ifdef AMP_SANITIZED
 /* The sanitizers' run time; such a build is for tests only. */
 static const struct amp_sys_rule sanitizer_rules[] = {
@@ -208,6 +264,8 @@ static const struct amp_sys_rules table[] = {
 	{AMP_SYS_READ_FILE, "read-file", read_file_rules, COUNT(read_file_rules)},
 	{AMP_SYS_DATABASE, "database", database_rules, COUNT(database_rules)},
 	{AMP_SYS_ACCEPT, "accept", accept_rules, COUNT(accept_rules)},
+	{AMP_SYS_EVENTS_FILE, "events-file", events_file_rules, COUNT(events_file_rules)},
+	{AMP_SYS_QUARANTINE, "quarantine", quarantine_rules, COUNT(quarantine_rules)},
 	SANITIZER_SET};
 
 const struct amp_sys_rules *amp_seccomp_table(size_t *n)
