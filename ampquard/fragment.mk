@@ -7,6 +7,8 @@ ampquard_libampquard_a_SOURCES = \
 	ampquard/neutral.c ampquard/neutral.h \
 	ampquard/place.c ampquard/place.h \
 	ampquard/step.c ampquard/step.h \
-	ampquard/store.c ampquard/store.h \
+	ampquard/store.c ampquard/store.h ampquard/store_private.h \
+	ampquard/storelist.c ampquard/storereport.c ampquard/storerow.c ampquard/storetake.c \
+	ampcloudd/check.c ampcloudd/check.h \
 	ampquard/vault.c ampquard/vault.h \
 	ampquard/vaultformat.c ampquard/vaultformat.h

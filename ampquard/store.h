@@ -49,8 +49,9 @@ struct entry {
 	int64_t retry_ns; /* realtime */
 	int64_t time_ns;  /* event of the first detection */
 	int64_t done_ns;
-	uint64_t size;	 /* of the content, once copied */
-	uint64_t stored; /* bytes of the vault file */
+	int64_t ended_ns; /* done or, later, restored: what retention counts from */
+	uint64_t size;	  /* of the content, once copied */
+	uint64_t stored;  /* bytes of the vault file */
 	uint32_t uid, gid, mode, nlink;
 	int64_t mtime_ns;
 	char note[512];
@@ -75,6 +76,11 @@ enum amp_db_error store_open(struct store *s, bool *was_broken);
 bool store_is_open(const struct store *s);
 int store_set_aside(struct store *s);
 const char *store_why(const struct store *s);
+/*
+ * The last AMP_DB_BROKEN was one row that holds what is never written, not the
+ * file: the others can still be used. Lists pass such rows over with a warning.
+ */
+bool store_ill_row(const struct store *s);
 bool store_release_reserve(struct store *s);
 bool store_restore_reserve(struct store *s);
 bool store_aside_left(const struct store *s, char *buf, size_t size);
@@ -89,15 +95,25 @@ enum store_take {
 	TAKE_IN_VAULT, /* of one that is done: its content is in the vault already */
 	TAKE_KNOWN     /* this detection was here before, nothing to do */
 };
-/* Keeps what is to be taken. The message was checked. *what, and the entry's id. */
+/* NULL: all its fields are within their bounds; else the first that is not. */
+const char *store_take_unsound(const Amp__Take *t);
+/* Keeps what is to be taken. The message was checked (what is unsound is refused: AMP_DB_OTHER).
+ * *what, and the entry's id. */
 enum amp_db_error store_take(struct store *s, const Amp__Take *t, char id[VAULT_ID_SIZE],
 			     enum store_take *what);
+/*
+ * The same of a vault file without a row: the entry gets the id `as`. Only if
+ * *what is TAKE_NEW; else another entry has this file or detection: its id is in id.
+ */
+enum amp_db_error store_adopt(struct store *s, const Amp__Take *t, const char *as, char id[VAULT_ID_SIZE],
+			      enum store_take *what);
 /* What was kept of a detection of an entry: freed with amp__take__free_unpacked. NULL: none. */
 Amp__Take *store_detection(struct store *s, const char *detection_id);
 
 /* *e NULL: there is none such. */
 enum amp_db_error store_find(struct store *s, const char *id, struct entry **e);
-/* Ids of intent and copied entries, the oldest first, after `number`; at most max. */
+/* Lists: room for max pointers, each malloc'd, entry_free(); of an error there are none.
+ * Intent and copied entries with their names, the oldest first, numbers above `after`. */
 enum amp_db_error store_unfinished(struct store *s, uint64_t after, struct entry **list, size_t max,
 				   size_t *count);
 /* Newest first, numbers below `before` (0: all); without names and detections. */
@@ -108,14 +124,15 @@ enum amp_db_error store_older(struct store *s, int64_t before_ns, struct entry *
 			      size_t *count);
 enum amp_db_error store_totals(struct store *s, uint64_t *entries, uint64_t *unfinished, uint64_t *stored);
 
-/* Changes; e->id names the row. */
+/* Changes; e->id names the row. AMP_DB_OTHER: there is none, or not in a state for that. */
 enum amp_db_error store_copied(struct store *s, const struct entry *e); /* size, stored, uid.., mtime */
 enum amp_db_error store_done(struct store *s, const char *id, int64_t now_ns, const char *note);
 enum amp_db_error store_failed(struct store *s, const char *id, const char *reason, int64_t retry_ns);
 enum amp_db_error store_retried(struct store *s, const char *id); /* no longer failed */
+enum amp_db_error store_reopen(struct store *s, const char *id);  /* done: copied again */
 enum amp_db_error store_restored(struct store *s, const char *id, const void *path, size_t size,
 				 int64_t now_ns);
-enum amp_db_error store_drop(struct store *s, const char *id); /* with all that belongs to it */
+enum amp_db_error store_drop(struct store *s, const char *id); /* with all that belongs to it; none: OK */
 
 /* Restored content. */
 enum amp_db_error store_allow(struct store *s, const uint8_t *sha256, int64_t now_ns);
