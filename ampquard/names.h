@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #define NAMES_PRIVATE ".amp-quarantine-" /* and the entry's id: the private directory */
+#define NAMES_ID_MAX  128U		 /* bytes of that id */
 
 enum name_outcome {
 	NAME_REMOVED,	/* gone from the directory (captured, or removed) */
@@ -24,13 +25,18 @@ enum name_outcome {
 
 struct capture; /* names of one inode, in private directories */
 
-/* file: an open descriptor of the inode. entry_id names the private directories. NULL and errno. */
+/* file: an open descriptor of the inode (duplicated). entry_id names the private directories, has
+ * no slash. NULL and errno. */
 struct capture *capture_new(int file, const char *entry_id);
 
 /*
  * First, what a keeper that died left in the private directory below dir:
  * names of this inode stay captured, everything else is put back. Then takes
  * `name` (no slash) of directory dir, if it leads to the inode. dir is duplicated.
+ *
+ * NAME_FAILED also: EEXIST (a directory of the private one's name is not ours), EAGAIN
+ * (others changed it again and again), EMFILE (names in too many directories), ENOTSUP
+ * (nothing on this file system can be kept from others).
  */
 enum name_outcome capture_name(struct capture *c, int dir, const char *name);
 size_t capture_count(const struct capture *c);
@@ -41,13 +47,22 @@ size_t capture_count(const struct capture *c);
  */
 size_t capture_remove(struct capture *c);
 /* Puts every name back (beside, as NAME.amp-returned-N, if its place was taken meanwhile:
- * *beside counts these). Frees c. */
+ * *beside counts these; may be NULL). Frees c. */
 void capture_undo(struct capture *c, size_t *beside);
 
 /*
  * For the sweep: the private directory of an entry below dir, of which nothing
- * is to be kept: puts every name in it back and removes it. 0 (also: none), or -1.
+ * is to be kept: puts every name in it back and removes it. 0 (also: none), or -1
+ * (EEXIST: it is not ours).
  */
 int names_sweep(int dir, const char *entry_id);
+
+/*
+ * The private directory itself, for place.c: opens `name` below dir, or makes it. It is ours and
+ * closed to others, or -1 and errno (EEXIST: not ours; ENOENT: there is none; ENOTSUP).
+ */
+int private_open(int dir, const char *name, bool make);
+/* Removes it if it is empty, also if others gave it another name in dir meanwhile. */
+void private_remove(int dir, int private, const char *name);
 
 #endif
