@@ -1,6 +1,8 @@
 # ampquard: the body in a library, so that tests link it; main.c is tiny.
 noinst_LIBRARIES += ampquard/libampquard.a
 ampquard_libampquard_a_SOURCES = \
+	ampquard/ask.c ampquard/copy.c ampquard/keeper.c ampquard/list.c \
+	ampquard/quard.h ampquard/report.c ampquard/restore.c ampquard/room.c ampquard/taking.c \
 	ampquard/layers.c ampquard/layers.h \
 	ampquard/meta.c ampquard/meta.h \
 	ampquard/names.c ampquard/names.h \
@@ -12,3 +14,7 @@ ampquard_libampquard_a_SOURCES = \
 	ampcloudd/check.c ampcloudd/check.h \
 	ampquard/vault.c ampquard/vault.h \
 	ampquard/vaultformat.c ampquard/vaultformat.h
+
+bin_PROGRAMS += ampquard/ampquard
+ampquard_ampquard_SOURCES = ampquard/main.c
+ampquard_ampquard_LDADD = ampquard/libampquard.a $(AMP_LIBS)

@@ -85,13 +85,13 @@ static const char *name_of(const char *id, const char *suffix, char buf[NAME_MAX
 /* The id in a name of that kind, or false. */
 static bool id_of(const char *name, const char *suffix, char id[VAULT_ID_SIZE])
 {
-	size_t n = strlen(name);
+	char whole[NAME_MAX_SIZE];
 
-	if (n != VAULT_ID_SIZE - 1 + strlen(suffix) || strcmp(name + VAULT_ID_SIZE - 1, suffix) != 0)
+	if (strlen(name) < VAULT_ID_SIZE - 1)
 		return false;
 	memcpy(id, name, VAULT_ID_SIZE - 1);
 	id[VAULT_ID_SIZE - 1] = '\0';
-	return vf_id_valid(id);
+	return vf_id_valid(id) && strcmp(name, name_of(id, suffix, whole)) == 0;
 }
 
 /* Closes without a word about errno. */

@@ -1,0 +1,788 @@
+/*
+ * ampquard/taking.c - the way of one convicted file into the vault.
+ *
+ * Owns: the order of it (quard.h, enum taking_step) and what each failure
+ * means. Every transition is committed before the next thing is done to the
+ * file, and everything here can be begun again from what is committed: at
+ * each moment there is the original, or the copy and its row.
+ * Must not own: how names, inodes and vault files are handled.
+ */
+#include "quard.h"
+
+#include "clock.h"
+#include "counter.h"
+#include "log.h"
+#include "meta.h"
+#include "neutral.h"
+#include "place.h"
+#include "step.h"
+#include "text.h"
+
+#include "proto/types.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ANSWER_NS     (60 * AMP_NS_PER_SEC)
+#define KILL_NS	      (10 * AMP_NS_PER_SEC)
+#define KILLS_MAX     6U
+#define RETRY_NS      (5 * AMP_NS_PER_SEC)
+#define RETRY_MAX_NS  (300 * AMP_NS_PER_SEC)
+#define SPARE_BYTES   (1ULL << 20) /* beside the content: header, metadata, seals, the database */
+#define NOTHING_TO_DO "it had gone before it could be taken"
+
+/* What a step leads to. */
+enum next {
+	GO_ON, /* with the next step, now */
+	AGAIN, /* with it, in the next round: others get their turn */
+	WAIT   /* for an answer, a commit, or until due_ns */
+};
+
+static struct amp_counter count_done = AMP_COUNTER("quarantine.done", false);
+static struct amp_counter count_failed = AMP_COUNTER("quarantine.failed", false);
+static struct amp_counter count_gone = AMP_COUNTER("quarantine.gone", false);
+static struct amp_counter count_other = AMP_COUNTER("quarantine.changed", false);
+static struct amp_counter count_emptied = AMP_COUNTER("quarantine.emptied", false);
+
+/* --- life ---------------------------------------------------------------------- */
+
+struct taking *taking_new(struct keeper *k, struct entry *e)
+{
+	struct taking *t = calloc(1, sizeof(*t));
+
+	(void)k;
+	if (!t) {
+		entry_free(e);
+		return NULL;
+	}
+	t->entry = e;
+	t->file = t->directory = -1;
+	t->step = TAKING_BEGIN;
+	return t;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void let_names_go(struct taking *t)
+{
+	size_t beside = 0;
+
+	if (!t->capture)
+		return;
+	capture_undo(t->capture, &beside);
+	t->capture = NULL;
+	if (beside)
+		amp_warn("entry %s: %zu names were taken meanwhile; what was there is beside them",
+			 t->entry->id, beside);
+}
+
+void taking_free(struct keeper *k, struct taking *t)
+{
+	LIST_REMOVE(t, link);
+	k->active_count--;
+	let_names_go(t);
+	copy_free(t->copy);
+	close_fd(&t->file);
+	close_fd(&t->directory);
+	entry_free(t->entry);
+	free(t);
+}
+
+bool taking_has(const struct keeper *k, const char *entry_id)
+{
+	const struct taking *t;
+
+	LIST_FOREACH(t, &k->active, link)
+	if (strcmp(t->entry->id, entry_id) == 0)
+		return true;
+	return false;
+}
+
+static enum next to(struct taking *t, enum taking_step step)
+{
+	t->step = step;
+	t->due_ns = 0;
+	t->asked = 0;
+	return GO_ON;
+}
+
+static enum next pause_for(struct taking *t, int64_t ns, enum taking_step then)
+{
+	to(t, TAKING_PAUSE);
+	t->after_pause = then;
+	t->due_ns = amp_clock_monotonic() + ns;
+	return WAIT;
+}
+
+static enum next on_pause(struct keeper *k, struct taking *t)
+{
+	(void)k;
+	return amp_clock_monotonic() < t->due_ns ? WAIT : to(t, t->after_pause);
+}
+
+static void note(struct taking *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void note(struct taking *t, const char *fmt, ...)
+{
+	size_t used = strlen(t->note);
+	va_list ap;
+
+	if (used > 0 && used + 2 < sizeof(t->note))
+		used += (size_t)snprintf(t->note + used, sizeof(t->note) - used, "; ");
+	va_start(ap, fmt);
+	vsnprintf(t->note + used, sizeof(t->note) - used, fmt, ap);
+	va_end(ap);
+}
+
+/* --- ends ------------------------------------------------------------------------ */
+
+/* After the commit it is over. */
+static enum next over(struct taking *t)
+{
+	t->committing = true;
+	t->due_ns = 0;
+	t->step = TAKING_OVER;
+	return WAIT;
+}
+
+static void report_all(struct keeper *k, const struct entry *e, const char *type, const char *suffix,
+		       unsigned severity, const char *detail)
+{
+	for (size_t i = 0; i < e->detection_count; i++)
+		report_detection(k, e, e->detection_ids[i], type, suffix, severity, detail);
+}
+
+/* `code` names the reason in uids: the same one is told once. */
+static enum next fail(struct keeper *k, struct taking *t, const char *code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+static enum next fail(struct keeper *k, struct taking *t, const char *code, const char *fmt, ...)
+{
+	struct entry *e = t->entry;
+	int64_t wait = e->tries < 7 ? RETRY_NS << e->tries : RETRY_MAX_NS;
+	char reason[400], suffix[64];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, ap);
+	va_end(ap);
+	let_names_go(t);
+	if (!keeper_begin(k))
+		return WAIT;
+	if (wait > RETRY_MAX_NS)
+		wait = RETRY_MAX_NS;
+	keeper_did(k, store_failed(k->store, e->id, reason, amp_clock_realtime() + wait));
+	if (!e->failed || strcmp(e->reason, reason) != 0) {
+		amp_counter_add(&count_failed, 1);
+		amp_warn("entry %s (%s): %s", e->id, e->detection, reason);
+		snprintf(suffix, sizeof(suffix), "failed/%s", code);
+		report_all(k, e, "quarantine_failed", suffix, 3, reason);
+	}
+	k->look_ns = amp_clock_monotonic() < k->look_ns - wait ? amp_clock_monotonic() + wait : k->look_ns;
+	return over(t);
+}
+
+/* Nothing of it is (any more) where it was, and nothing is in the vault. */
+static enum next nothing_there(struct keeper *k, struct taking *t, const char *why)
+{
+	if (!keeper_begin(k))
+		return WAIT;
+	report_all(k, t->entry, "threat_neutralised", "neutralised", 2, why);
+	keeper_did(k, store_drop(k->store, t->entry->id));
+	return over(t);
+}
+
+static bool more_names(struct keeper *k, struct taking *t);
+
+static enum next done(struct keeper *k, struct taking *t)
+{
+	struct entry *e = t->entry;
+
+	if (more_names(k, t))
+		return to(t, TAKING_NAMES);
+	e = t->entry;
+	if (!keeper_begin(k))
+		return WAIT;
+	step("harmless");
+	if (keeper_did(k, store_done(k->store, e->id, amp_clock_realtime(), t->note)))
+		report_done(k, e, t->note);
+	amp_counter_add(&count_done, 1);
+	amp_info("entry %s (%s) is in the vault%s%s", e->id, e->detection, t->note[0] ? ": " : "", t->note);
+	return over(t);
+}
+
+void taking_committed(struct keeper *k, struct taking *t)
+{
+	t->committing = false;
+	if (t->step == TAKING_OVER) {
+		step("done");
+		t->over = true;
+		return;
+	}
+	step("copied");
+	t->entry->state = ENTRY_COPIED;
+	k->stored += t->entry->stored;
+	to(t, TAKING_NAMES);
+}
+
+/* --- messages ---------------------------------------------------------------------- */
+
+static void wire_handle(const struct amp_handle *h, Amp__Handle *wire, Amp__Handle **at)
+{
+	if (h->size == 0 || amp_handle_is_stand_in(h))
+		return;
+	amp_handle_to_wire(h, wire);
+	*at = wire;
+}
+
+/* False: there is nobody to ask; the next link asks again. */
+static bool ask_open(struct keeper *k, struct taking *t, const struct amp_handle *file,
+		     const struct amp_handle *directory)
+{
+	Amp__Open o = AMP__OPEN__INIT;
+	Amp__Handle f, d;
+
+	if (!k->link)
+		return false;
+	o.fsid = t->entry->file.fsid;
+	if (file)
+		wire_handle(file, &f, &o.file);
+	if (directory)
+		wire_handle(directory, &d, &o.directory);
+	t->asked = ++k->serials;
+	t->due_ns = amp_clock_monotonic() + ANSWER_NS;
+	say_scand(k, AMP_MSG_OPEN, t->asked, message_copy(&o.base), false);
+	return true;
+}
+
+static bool ask_kill(struct keeper *k, struct taking *t)
+{
+	const struct entry *e = t->entry;
+	Amp__KillAgain m = AMP__KILL_AGAIN__INIT;
+	Amp__Identity wire = AMP__IDENTITY__INIT;
+	Amp__Handle handle;
+	struct amp_identity now;
+
+	if (!k->link || t->file < 0 || amp_statx_identity(t->file, "", AT_EMPTY_PATH, &now) != 0)
+		return false;
+	m.detection_id = (char *)(uintptr_t)e->detection_id;
+	m.fsid = e->file.fsid;
+	amp_handle_to_wire(&e->file.handle, &handle);
+	m.handle = &handle;
+	m.sha256.data = (uint8_t *)(uintptr_t)e->sha256;
+	m.sha256.len = AMP_SHA256_SIZE;
+	amp_identity_to_wire(&now, &wire);
+	m.identity = &wire;
+	m.detection = (char *)(uintptr_t)e->detection;
+	if (e->name_count > 0 && e->names[0].path) {
+		m.path.data = (uint8_t *)e->names[0].path;
+		m.path.len = e->names[0].path_size;
+		m.path_unresolved = e->names[0].unresolved;
+	}
+	t->asked = ++k->serials;
+	t->due_ns = amp_clock_monotonic() + KILL_NS;
+	say_scand(k, AMP_MSG_KILL_AGAIN, t->asked, message_copy(&m.base), false);
+	return true;
+}
+
+static void ask_judge(struct keeper *k, const struct entry *e)
+{
+	Amp__JudgeAgain m = AMP__JUDGE_AGAIN__INIT;
+	Amp__Handle handle;
+
+	amp_handle_to_wire(&e->file.handle, &handle);
+	m.fsid = e->file.fsid;
+	m.handle = &handle;
+	if (e->name_count > 0 && e->names[0].path && !e->names[0].unresolved) {
+		m.path.data = (uint8_t *)e->names[0].path;
+		m.path.len = e->names[0].path_size;
+	}
+	say_scand(k, AMP_MSG_JUDGE_AGAIN, 0, message_copy(&m.base), false);
+}
+
+void taking_link_changed(struct taking *t)
+{
+	t->asked = 0; /* its step asks again */
+}
+
+bool taking_killed(struct taking *t, uint64_t id)
+{
+	if (t->asked != id || (t->step != TAKING_RUNNING && t->step != TAKING_KILL))
+		return false;
+	t->asked = 0;
+	t->due_ns = -1; /* answered */
+	return true;
+}
+
+/* --- opening -------------------------------------------------------------------------- */
+
+static enum next on_begin(struct keeper *k, struct taking *t)
+{
+	if (t->entry->state == ENTRY_INTENT && !vault_has_room(k->vault, SPARE_BYTES))
+		return fail(k, t, "no_space",
+			    "less than %u %% of the vault's file system would be left; make space: it is "
+			    "tried again by itself",
+			    VAULT_KEEP_FREE);
+	return to(t, TAKING_OPEN);
+}
+
+/* The directory of a name's path. -1 and errno. */
+static int directory_by_path(const struct entry_name *n)
+{
+	const char *slash = n->path ? memrchr(n->path, '/', n->path_size) : NULL;
+
+	if (!slash || n->unresolved) {
+		errno = ENOENT;
+		return -1;
+	}
+	return place_directory(slash == n->path ? "/" : n->path,
+			       slash == n->path ? 1 : (size_t)(slash - n->path));
+}
+
+/* Where no handle leads to the file, its name may. Nothing but a regular file is opened for reading. */
+static int file_by_name(const struct taking *t, int directory)
+{
+	const struct entry *e = t->entry;
+	struct amp_handle there;
+	char link[32];
+	int path_fd, fd = -1;
+
+	if (directory < 0 || e->name_count == 0 || !e->names[0].name)
+		return -1;
+	path_fd = openat(directory, e->names[0].name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (path_fd < 0)
+		return -1;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", path_fd);
+	if (amp_handle_of_fd(path_fd, &there) == 0 && amp_handle_equal(&there, &e->file.handle))
+		fd = open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	close(path_fd);
+	return fd;
+}
+
+static enum next after_open(struct keeper *k, struct taking *t);
+
+static enum next open_without_handle(struct keeper *k, struct taking *t)
+{
+	const struct entry *e = t->entry;
+
+	t->file = keeper_fd_take(k, e->id);
+	if (e->name_count > 0)
+		t->directory = directory_by_path(&e->names[0]);
+	if (t->file < 0)
+		t->file = file_by_name(t, t->directory);
+	return after_open(k, t);
+}
+
+static enum next on_open(struct keeper *k, struct taking *t)
+{
+	const struct entry *e = t->entry;
+
+	if (amp_handle_is_stand_in(&e->file.handle))
+		return open_without_handle(k, t);
+	if (t->asked)
+		return amp_clock_monotonic() < t->due_ns
+			       ? WAIT
+			       : fail(k, t, "no_answer", "it could not be opened in time; it is tried again");
+	ask_open(k, t, &e->file.handle, e->name_count ? &e->names[0].directory : NULL);
+	return WAIT;
+}
+
+/* Is it the inode that was judged? */
+static bool is_the_file(const struct taking *t, struct stat *st)
+{
+	struct amp_handle h;
+	uint64_t fsid;
+
+	return fstat(t->file, st) == 0 && S_ISREG(st->st_mode) && amp_handle_of_fd(t->file, &h) == 0 &&
+	       amp_handle_equal(&h, &t->entry->file.handle) && amp_fsid_of_fd(t->file, &fsid) == 0 &&
+	       fsid == t->entry->file.fsid;
+}
+
+static int64_t mtime_of(const struct stat *st)
+{
+	return st->st_mtim.tv_sec * AMP_NS_PER_SEC + st->st_mtim.tv_nsec;
+}
+
+static bool as_copied(const struct entry *e, const struct stat *st)
+{
+	return (uint64_t)st->st_size == e->size && mtime_of(st) == e->mtime_ns;
+}
+
+/* Of one that is in the vault already: what is left of it where it was? */
+static enum next go_on_copied(struct taking *t, const struct stat *st)
+{
+	if (as_copied(t->entry, st) || (st->st_size == 0 && t->entry->size > 0))
+		return to(t, TAKING_NAMES);
+	return to(t, TAKING_COPY);
+}
+
+static enum next file_is_gone(struct keeper *k, struct taking *t)
+{
+	amp_counter_add(&count_gone, 1);
+	if (t->entry->state != ENTRY_COPIED)
+		return nothing_there(k, t, NOTHING_TO_DO);
+	return to(t, TAKING_NAMES); /* private directories may be left */
+}
+
+static enum next after_open(struct keeper *k, struct taking *t)
+{
+	const struct entry *e = t->entry;
+	struct stat st;
+
+	if (t->file < 0)
+		return file_is_gone(k, t);
+	if (!is_the_file(t, &st))
+		return fail(k, t, "other_file", "another file was opened in its place; it is tried again");
+	t->nameless = st.st_nlink == 0;
+	layers_refresh(k->layers);
+	t->layer = t->directory >= 0 && layers_contain(k->layers, t->directory, NULL);
+	if (e->state == ENTRY_COPIED && !t->reread)
+		return go_on_copied(t, &st);
+	return to(t, TAKING_COPY);
+}
+
+static enum next on_answer(struct keeper *k, struct taking *t, const Amp__Opened *o)
+{
+	if (o->file == AMP__OPENED__STATUS__OK || o->file == AMP__OPENED__STATUS__GONE)
+		return after_open(k, t);
+	if (o->file == AMP__OPENED__STATUS__BUSY)
+		return fail(k, t, "busy",
+			    "it is in use (a lease, or a device that does not answer); it is "
+			    "tried again");
+	return fail(k, t, "unreadable", "it cannot be opened: %s; it is tried again", strerror(o->error));
+}
+
+static enum next with_directory(struct keeper *k, struct taking *t);
+
+bool taking_opened(struct keeper *k, struct taking *t, struct request *r)
+{
+	const Amp__Opened *o = (const Amp__Opened *)r->body;
+
+	if (t->asked != r->id || (t->step != TAKING_OPEN && t->step != TAKING_NAME))
+		return false;
+	t->asked = 0;
+	close_fd(&t->directory);
+	t->directory = r->fds[1];
+	r->fds[1] = -1;
+	if (t->step == TAKING_NAME) {
+		with_directory(k, t);
+		return true;
+	}
+	close_fd(&t->file);
+	t->file = r->fds[0];
+	r->fds[0] = -1;
+	on_answer(k, t, o);
+	return true;
+}
+
+/* --- copying ------------------------------------------------------------------------------ */
+
+static enum next no_room(struct keeper *k, struct taking *t)
+{
+	return fail(
+		k, t, "no_space",
+		"its copy would leave less than %u %% of the vault's file system; make space: it is tried "
+		"again by itself",
+		VAULT_KEEP_FREE);
+}
+
+static enum next copy_failed(struct keeper *k, struct taking *t, int error)
+{
+	copy_free(t->copy);
+	t->copy = NULL;
+	if (error == ENOSPC || error == EDQUOT || error == EFBIG)
+		return no_room(k, t);
+	return fail(k, t, "unreadable", "it cannot be copied: %s; it is tried again", strerror(error));
+}
+
+static enum next begin_copy(struct keeper *k, struct taking *t)
+{
+	struct stat st;
+	uint64_t size;
+
+	if (fstat(t->file, &st) != 0)
+		return copy_failed(k, t, errno);
+	/* Holes take no room, nor do they here. */
+	size = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size ? (uint64_t)st.st_blocks * 512
+								   : (uint64_t)st.st_size;
+	if (!vault_has_room(k->vault, size + size / 1000 + SPARE_BYTES))
+		return no_room(k, t);
+	if (k->stored + size > k->config.max_size)
+		return fail(
+			k, t, "vault_full",
+			"the vault has %llu bytes of quarantine_max_size %llu; delete entries or raise it",
+			(unsigned long long)k->stored, (unsigned long long)k->config.max_size);
+	t->copy = copy_new(k->vault, t->file, t->entry);
+	return t->copy ? GO_ON : copy_failed(k, t, errno);
+}
+
+static enum next copied(struct keeper *k, struct taking *t)
+{
+	struct entry *e = t->entry;
+
+	copy_result(t->copy, e);
+	copy_free(t->copy);
+	t->copy = NULL;
+	t->reread = false;
+	if (!keeper_begin(k))
+		return WAIT;
+	k->sync_vault = true;
+	keeper_did(k, store_copied(k->store, e));
+	t->committing = true;
+	t->step = TAKING_COPIED;
+	return WAIT;
+}
+
+/* The content is not what was convicted: that one is gone, and this one is to be judged. */
+static enum next is_other(struct keeper *k, struct taking *t)
+{
+	amp_counter_add(&count_other, 1);
+	ask_judge(k, t->entry);
+	if (t->entry->state != ENTRY_COPIED)
+		return nothing_there(k, t,
+				     "its content had changed before it could be taken; it is judged again");
+	note(t, "the file has other content now and was left");
+	close_fd(&t->file);
+	return to(t, TAKING_NAMES); /* what was captured goes back */
+}
+
+static enum next is_unstable(struct keeper *k, struct taking *t)
+{
+	if (++t->changes < KEEPER_CHANGES_MAX)
+		return pause_for(t, (50 * AMP_NS_PER_MS) << (2 * t->changes), TAKING_COPY);
+	ask_judge(k, t->entry);
+	return fail(k, t, "changing", "its content changes while it is copied; it is judged and tried again");
+}
+
+static enum next on_copy(struct keeper *k, struct taking *t)
+{
+	enum copy_outcome o;
+	enum next n = t->copy ? GO_ON : begin_copy(k, t);
+
+	if (!t->copy)
+		return n;
+	o = copy_step(t->copy, KEEPER_SLICE);
+	if (o == COPY_GOES_ON)
+		return AGAIN;
+	if (o == COPY_DONE)
+		return copied(k, t);
+	if (o == COPY_FAILED)
+		return copy_failed(k, t, errno);
+	copy_free(t->copy);
+	t->copy = NULL;
+	return o == COPY_OTHER ? is_other(k, t) : is_unstable(k, t);
+}
+
+/* --- names --------------------------------------------------------------------------------- */
+
+static bool ensure_capture(struct taking *t)
+{
+	if (!t->capture && t->file >= 0)
+		t->capture = capture_new(t->file, t->entry->id);
+	return t->capture || t->file < 0;
+}
+
+/* One name, its directory at hand (or not to be had). */
+static enum next with_directory(struct keeper *k, struct taking *t)
+{
+	const struct entry_name *n = &t->entry->names[t->name];
+
+	t->name++;
+	to(t, TAKING_NAMES);
+	if (t->directory < 0)
+		return GO_ON; /* gone, and the name with it */
+	if (t->file < 0) {
+		if (names_sweep(t->directory, t->entry->id) != 0)
+			amp_warn("entry %s: its private directory stays: %s", t->entry->id, strerror(errno));
+	} else if (capture_name(t->capture, t->directory, n->name) == NAME_FAILED) {
+		t->name_error = errno;
+		t->refused_names++;
+	} else {
+		t->layer |= layers_contain(k->layers, t->directory, NULL);
+		step("captured");
+	}
+	close_fd(&t->directory);
+	return GO_ON;
+}
+
+/* Names and detections that came since the entry was taken in hand. True: there are names to capture. */
+static bool more_names(struct keeper *k, struct taking *t)
+{
+	struct entry *now = NULL;
+
+	if (store_find(k->store, t->entry->id, &now) != AMP_DB_OK || !now)
+		return false;
+	now->mtime_ns = t->entry->mtime_ns;
+	now->size = t->entry->size;
+	entry_free(t->entry);
+	t->entry = now;
+	return t->name < now->name_count;
+}
+
+static enum next on_names(struct keeper *k, struct taking *t)
+{
+	const struct entry_name *n;
+
+	if (!ensure_capture(t))
+		return fail(k, t, "no_memory", "%s; it is tried again", strerror(errno));
+	if (t->name >= t->entry->name_count && !more_names(k, t))
+		return to(t, t->file < 0 ? TAKING_KILL : TAKING_EMPTY);
+	n = &t->entry->names[t->name];
+	if (!n->name) {
+		t->name++;
+		return GO_ON;
+	}
+	if (t->directory >= 0) /* the first name's came with the file */
+		return with_directory(k, t);
+	return to(t, TAKING_NAME);
+}
+
+static enum next on_name(struct keeper *k, struct taking *t)
+{
+	const struct entry_name *n = &t->entry->names[t->name];
+
+	if (n->directory.size == 0 || amp_handle_is_stand_in(&n->directory)) {
+		t->directory = directory_by_path(n);
+		return with_directory(k, t);
+	}
+	if (!t->asked)
+		ask_open(k, t, NULL, &n->directory);
+	else if (amp_clock_monotonic() >= t->due_ns)
+		return fail(k, t, "no_answer",
+			    "its directory could not be opened in time; it is tried again");
+	return WAIT;
+}
+
+/* --- the inode ------------------------------------------------------------------------------- */
+
+static enum next copy_anew(struct taking *t)
+{
+	let_names_go(t);
+	t->name = 0;
+	t->refused_names = 0;
+	t->reread = true;
+	t->changes++;
+	return to(t, TAKING_COPY);
+}
+
+static enum next not_emptied(struct keeper *k, struct taking *t, enum neutral_outcome o, int error)
+{
+	static const char *const codes[] = {
+		[NEUTRAL_RUNNING] = "running",	   [NEUTRAL_LEASED] = "leased",
+		[NEUTRAL_READ_ONLY] = "read_only", [NEUTRAL_IMMUTABLE] = "immutable",
+		[NEUTRAL_FAILED] = "failed",
+	};
+	size_t gone = t->capture ? capture_count(t->capture) : 0;
+
+	/* What could be done stays done: the copy is in the vault. */
+	if (t->capture)
+		capture_remove(t->capture);
+	t->capture = NULL;
+	return fail(k, t, codes[o], "%s (%zu of its names were removed, a copy is in the vault)",
+		    o == NEUTRAL_FAILED ? strerror(error) : neutral_text(o), gone);
+}
+
+static void note_links(struct taking *t, const struct stat *st, size_t captured)
+{
+	nlink_t left = st->st_nlink - (nlink_t)captured;
+
+	amp_counter_add(&count_emptied, 1);
+	if (left > 0)
+		note(t, "emptied in place: %ju other links lead to it", (uintmax_t)left);
+	else if (t->layer)
+		note(t, "emptied in place: it lies in a layer of an overlay");
+	else if (t->nameless)
+		note(t, "emptied in place: it had no name");
+	else
+		note(t, "emptied in place");
+}
+
+static enum next remove_names(struct keeper *k, struct taking *t)
+{
+	size_t stay = capture_remove(t->capture);
+
+	t->capture = NULL;
+	step("removed");
+	if (stay > 0)
+		return fail(k, t, "name_stays", "%zu of its names cannot be removed; it is tried again",
+			    stay);
+	return to(t, TAKING_KILL);
+}
+
+static enum next on_empty(struct keeper *k, struct taking *t)
+{
+	size_t captured = capture_count(t->capture);
+	enum neutral_outcome o;
+	struct stat st;
+
+	if (fstat(t->file, &st) != 0)
+		return fail(k, t, "unreadable", "%s; it is tried again", strerror(errno));
+	if (!as_copied(t->entry, &st) && st.st_size > 0)
+		return t->changes < KEEPER_CHANGES_MAX ? copy_anew(t) : is_unstable(k, t);
+	if (st.st_size == 0 || (!t->layer && !t->nameless && !t->refused_names && st.st_nlink == captured))
+		return remove_names(k, t);
+	o = neutral_empty(t->file);
+	if (o == NEUTRAL_DONE) {
+		step("emptied");
+		note_links(t, &st, captured);
+		return remove_names(k, t);
+	}
+	if (o == NEUTRAL_RUNNING && t->kills++ < KILLS_MAX)
+		return to(t, TAKING_RUNNING);
+	return not_emptied(k, t, o, errno);
+}
+
+/* It runs still, or again: killed once more, then the emptying is tried again. */
+static enum next on_running(struct keeper *k, struct taking *t)
+{
+	if (t->due_ns == -1) /* answered: a process that dies takes a moment */
+		return pause_for(t, (10 * AMP_NS_PER_MS) << t->kills, TAKING_EMPTY);
+	if (t->asked)
+		return amp_clock_monotonic() < t->due_ns ? WAIT : to(t, TAKING_EMPTY);
+	ask_kill(k, t);
+	return WAIT;
+}
+
+/* The pass after the taking: what was started from it meanwhile. */
+static enum next on_kill(struct keeper *k, struct taking *t)
+{
+	if (t->file < 0 || t->due_ns == -1)
+		return done(k, t);
+	if (t->asked)
+		return amp_clock_monotonic() < t->due_ns ? WAIT : done(k, t);
+	if (!ask_kill(k, t) && k->link)
+		return done(k, t);
+	return WAIT;
+}
+
+static enum next on_wait(struct keeper *k, struct taking *t)
+{
+	(void)k;
+	(void)t;
+	return WAIT;
+}
+
+static enum next (*const steps[])(struct keeper *k, struct taking *t) = {
+	[TAKING_BEGIN] = on_begin, [TAKING_OPEN] = on_open,	  [TAKING_COPY] = on_copy,
+	[TAKING_COPIED] = on_wait, [TAKING_NAMES] = on_names,	  [TAKING_NAME] = on_name,
+	[TAKING_EMPTY] = on_empty, [TAKING_RUNNING] = on_running, [TAKING_KILL] = on_kill,
+	[TAKING_OVER] = on_wait,   [TAKING_PAUSE] = on_pause,
+};
+
+bool taking_run(struct keeper *k, struct taking *t)
+{
+	enum next n = GO_ON;
+
+	while (n == GO_ON && !t->committing && !t->over)
+		n = steps[t->step](k, t);
+	return n == AGAIN;
+}
