@@ -12,11 +12,13 @@
 #include "ingest.h"
 #include "log.h"
 #include "room.h"
+#include "shipper.h"
 #include "store.h"
 
 #include "proto/cli.pb-c.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +34,12 @@
 #define QUESTION_MAX  512
 #define ORIGIN_AMPMON 0 /* links count from 1 */
 
-/* The link to ampscand; a new one has a new serial, so no answer to the old
- * one's events ever goes to it. */
+/* Who sends events: one process of each. */
+static const enum amp_role_id peer_roles[] = {AMP_ROLE_SCAN, AMP_ROLE_QUARD};
+#define PEERS (sizeof(peer_roles) / sizeof(*peer_roles))
+
+/* A link; a new one has a new serial, so no answer to the old one's events
+ * ever goes to it. */
 struct peer {
 	struct cloudd *cloudd;
 	struct amp_channel *channel;
@@ -48,14 +54,15 @@ struct cloudd {
 	struct store *store;
 	struct ingest *ingest;
 	struct history *history;
+	struct shipper *shipper;
 	struct amp_cliserver *cli;
-	struct peer scand;
+	struct peer peers[PEERS]; /* as in peer_roles */
 	uint64_t serials;
 };
 
 /* --- events ---------------------------------------------------------------- */
 
-static int on_scand_event(struct amp_channel *ch, struct amp_message *m, void *arg)
+static int on_peer_event(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	struct peer *peer = arg;
 
@@ -72,18 +79,39 @@ static int on_ampmon_event(struct amp_channel *ch, struct amp_message *m, void *
 }
 
 static const struct amp_dispatch link_rows[] = {
-	{AMP_MSG_EVENT, &amp__event__descriptor, EVENT_MAX, 0, 0, 0, on_scand_event},
+	{AMP_MSG_EVENT, &amp__event__descriptor, EVENT_MAX, 0, 0, 0, on_peer_event},
 };
+
+/* The file and, if there is one, the one before it. */
+static int on_events_file(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct cloudd *c = amp_room_arg(arg);
+	int fd = amp_message_take_fd(m, 0);
+
+	(void)ch;
+	shipper_file(c->shipper, fd, amp_message_take_fd(m, 1));
+	return 0;
+}
 
 static const struct amp_dispatch control_rows[] = {
 	{AMP_MSG_EVENT, &amp__event__descriptor, EVENT_MAX, 0, 0, 0, on_ampmon_event},
+	{AMP_MSG_EVENTS_FILE, &amp__events_file__descriptor, 0, 1, 2, 0, on_events_file},
 };
 
-static struct amp_channel *origin_channel(struct cloudd *c, uint64_t origin)
+static struct peer *peer_of_role(struct cloudd *c, enum amp_role_id role)
 {
-	if (origin == ORIGIN_AMPMON)
-		return amp_room_control(c->room);
-	return origin == c->scand.serial ? c->scand.channel : NULL;
+	for (size_t i = 0; i < PEERS; i++)
+		if (peer_roles[i] == role)
+			return &c->peers[i];
+	return NULL;
+}
+
+static struct peer *peer_of_origin(struct cloudd *c, uint64_t origin)
+{
+	for (size_t i = 0; i < PEERS; i++)
+		if (c->peers[i].channel && c->peers[i].serial == origin)
+			return &c->peers[i];
+	return NULL;
 }
 
 static void drop_peer(struct peer *peer)
@@ -106,9 +134,12 @@ static void peer_hostile(struct peer *peer, const char *why)
 static void send_ack(uint64_t origin, const uint64_t *ids, size_t n, void *arg)
 {
 	struct cloudd *c = arg;
-	struct amp_channel *ch = origin_channel(c, origin);
+	struct peer *peer = peer_of_origin(c, origin);
+	struct amp_channel *ch = peer ? peer->channel : NULL;
 	Amp__EventAck ack = AMP__EVENT_ACK__INIT;
 
+	if (origin == ORIGIN_AMPMON)
+		ch = amp_room_control(c->room);
 	if (!ch)
 		return;
 	ack.ids = (uint64_t *)(uintptr_t)ids;
@@ -116,8 +147,8 @@ static void send_ack(uint64_t origin, const uint64_t *ids, size_t n, void *arg)
 	if (amp_channel_send(ch, AMP_MSG_EVENT_ACK, 0, &ack.base, NULL, 0) == 0 || errno == ENOTCONN)
 		return;
 	amp_error("%s: acknowledgement not sent: %s", amp_channel_name(ch), strerror(errno));
-	if (origin != ORIGIN_AMPMON)
-		peer_hostile(&c->scand, "does not read its acknowledgements");
+	if (peer)
+		peer_hostile(peer, "does not read its acknowledgements");
 }
 
 /* The control channel is never paused: the heartbeat comes over it, and
@@ -126,9 +157,17 @@ static void set_paused(bool paused, void *arg)
 {
 	struct cloudd *c = arg;
 
-	if (c->scand.channel)
-		amp_channel_pause_read(c->scand.channel, paused);
+	for (size_t i = 0; i < PEERS; i++)
+		if (c->peers[i].channel)
+			amp_channel_pause_read(c->peers[i].channel, paused);
 	amp_info("%s reading events", paused ? "too many wait: not" : "again");
+}
+
+static void rows_added(void *arg)
+{
+	struct cloudd *c = arg;
+
+	shipper_look(c->shipper);
 }
 
 static void tell_fault(enum amp_fault_number n, bool raised, const char *detail, void *arg)
@@ -138,7 +177,7 @@ static void tell_fault(enum amp_fault_number n, bool raised, const char *detail,
 	amp_room_fault(c->room, n, raised, detail);
 }
 
-/* --- the link --------------------------------------------------------------- */
+/* --- links --------------------------------------------------------------- */
 
 static void peer_ended(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
 {
@@ -155,7 +194,7 @@ static void on_link(struct amp_room *room, enum amp_role_id role, unsigned insta
 		    int fd)
 {
 	struct cloudd *c = amp_room_arg(room);
-	struct peer *peer = &c->scand;
+	struct peer *peer = peer_of_role(c, role);
 	char label[64];
 	struct amp_channel_config config = {
 		.name = amp_role_label(role, instance, label, sizeof(label)),
@@ -165,7 +204,7 @@ static void on_link(struct amp_room *room, enum amp_role_id role, unsigned insta
 		.arg = peer,
 	};
 
-	if (role != AMP_ROLE_SCAN) {
+	if (!peer) {
 		amp_error("no use for a link to %s", label);
 		close(fd);
 		return;
@@ -251,13 +290,20 @@ static struct store *new_store(struct cloudd *c, const Amp__Conf *conf)
 
 static struct ingest *new_ingest(struct cloudd *c, const Amp__Conf *conf)
 {
-	const struct ingest_ops ops = {send_ack, set_paused, tell_fault, c};
+	const struct ingest_ops ops = {send_ack, set_paused, tell_fault, rows_added, c};
 	char shown[PATH_MAX + 16];
 	const struct ingest_config config = {.shown_path = shown};
 
 	snprintf(shown, sizeof(shown), "%.*s/events.db", (int)conf->data_dir.len,
 		 (const char *)conf->data_dir.data);
 	return ingest_new(amp_room_base(c->room), c->io, c->store, &config, &ops);
+}
+
+static struct shipper *new_shipper(struct cloudd *c, const Amp__Conf *conf)
+{
+	const struct shipper_config config = {.host_id = conf->host_id, .fd = AMP_FD_EVENTS};
+
+	return shipper_new(amp_room_base(c->room), c->io, c->store, &config);
 }
 
 static int on_open(struct amp_room *room, const Amp__Conf *conf)
@@ -270,7 +316,8 @@ static int on_open(struct amp_room *room, const Amp__Conf *conf)
 	c->store = c->io ? new_store(c, conf) : NULL;
 	c->ingest = c->store ? new_ingest(c, conf) : NULL;
 	c->history = c->ingest ? history_new(c->io, c->store) : NULL;
-	if (!c->history) {
+	c->shipper = c->history ? new_shipper(c, conf) : NULL;
+	if (!c->shipper) {
 		amp_error("start: %s", strerror(errno));
 		return -1;
 	}
@@ -304,12 +351,17 @@ static void on_stop(struct amp_room *room)
 	history_serve(c->history, NULL);
 	amp_cliserver_free(c->cli);
 	ingest_stop(c->ingest);
+	shipper_stop(c->shipper);
 	amp_iothread_free(c->io);
 	c->io = NULL;
-	if (c->scand.channel)
-		amp_channel_flush(c->scand.channel, FLUSH_MS);
-	drop_peer(&c->scand);
+	store_keep_shipped(c->store);
+	for (size_t i = 0; i < PEERS; i++) {
+		if (c->peers[i].channel)
+			amp_channel_flush(c->peers[i].channel, FLUSH_MS);
+		drop_peer(&c->peers[i]);
+	}
 	ingest_free(c->ingest);
+	shipper_free(c->shipper);
 	history_free(c->history);
 	store_free(c->store);
 }
@@ -319,6 +371,25 @@ static struct amp_iothread *iothread(struct amp_room *room)
 	struct cloudd *c = amp_room_arg(room);
 
 	return c->io;
+}
+
+/*
+ * The number is the filter's only one beside the log that is written to, so it
+ * is taken before anything else could be. The file comes over the control channel.
+ */
+static bool hold_events_number(void)
+{
+	int fd;
+
+	if (fcntl(AMP_FD_EVENTS, F_GETFD) >= 0)
+		return false;
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fd == AMP_FD_EVENTS)
+		return fd == AMP_FD_EVENTS;
+	if (dup3(fd, AMP_FD_EVENTS, O_CLOEXEC) < 0)
+		return false;
+	close(fd);
+	return true;
 }
 
 int cloudd_main(void)
@@ -336,5 +407,9 @@ int cloudd_main(void)
 	};
 	struct cloudd c = {0};
 
+	if (!hold_events_number()) {
+		fprintf(stderr, "ampcloudd: is started by ampmon only\n");
+		return 1;
+	}
 	return amp_room_main(&ops, &c);
 }

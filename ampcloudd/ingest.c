@@ -344,6 +344,8 @@ static void batch_done(struct amp_io_job *job)
 	in->committing = false;
 	if (b->health.error == AMP_DB_OK) {
 		count(b);
+		if (b->counts.added > 0)
+			in->ops.added(in->ops.arg);
 		b->n = 0;
 		while (!STAILQ_EMPTY(&b->items))
 			ack_run(in, b);

@@ -27,6 +27,7 @@ struct ingest_ops {
 	/* Too much waits (true), or no longer (false). */
 	void (*pause)(bool paused, void *arg);
 	void (*fault)(enum amp_fault_number n, bool raised, const char *detail, void *arg);
+	void (*added)(void *arg); /* there are new rows */
 	void *arg;
 };
 

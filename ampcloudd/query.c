@@ -1,5 +1,6 @@
 /*
- * ampcloudd/query.c - rows of events.db for ampcli, newest first.
+ * ampcloudd/query.c - rows of events.db: for ampcli, newest first, and one by
+ * one for events.json.
  *
  * A query goes down the numbers in windows: what it costs between two steps is
  * bounded, however rare the rows it looks for, and commits run in between.
@@ -139,6 +140,22 @@ static Amp__CliHistoryEntry *read_entry(sqlite3_stmt *stmt)
 		return e;
 	amp__cli_history_entry__free_unpacked(e, NULL);
 	return NULL;
+}
+
+enum amp_db_error store_next(struct store *s, uint64_t number, Amp__CliHistoryEntry **e)
+{
+	sqlite3_stmt *stmt = s->statements[NEXT];
+	int rc;
+
+	*e = NULL;
+	sqlite3_bind_int64(stmt, 1, (int64_t)number);
+	rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW) {
+		*e = read_entry(stmt);
+		rc = *e ? SQLITE_DONE : SQLITE_NOMEM;
+	}
+	sqlite3_reset(stmt);
+	return store_failed(s, rc == SQLITE_DONE ? SQLITE_OK : rc);
 }
 
 /* Full: this row is for the next page. */

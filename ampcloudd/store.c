@@ -4,6 +4,7 @@
  */
 #include "store_private.h"
 
+#include "counter.h"
 #include "proto/types.h"
 
 #include <errno.h>
@@ -47,6 +48,9 @@ static const char *const migrations[] = {
 	"CREATE INDEX events_type ON events(type);"
 	"CREATE INDEX events_detection ON events(detection_id) WHERE detection_id <> '';"
 	"CREATE INDEX events_minor ON events(number) WHERE severity < 2;",
+	/* How far events.json is written; and a name that no other database has. */
+	"CREATE TABLE meta(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
+	"INSERT INTO meta VALUES('name', lower(hex(randomblob(8)))), ('shipped', 0);",
 	NULL,
 };
 
@@ -71,7 +75,19 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 	[LATER_THAN] = "SELECT EXISTS(SELECT 1 FROM events WHERE time_ns >= ?1 AND number < ?2)",
 	[HIGHEST] = "SELECT coalesce(max(number), 0) FROM events",
 	[LOWEST] = "SELECT coalesce(min(number), 0) FROM events",
+	[NAME] = "SELECT value FROM meta WHERE key = 'name'",
+	[SHIPPED] = "SELECT value FROM meta WHERE key = 'shipped'",
+	[KEEP_SHIPPED] = "UPDATE meta SET value = ?1 WHERE key = 'shipped'",
+	[LAST_NUMBER] = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'",
+	[NEXT] = "SELECT * FROM events WHERE number > ?1 ORDER BY number LIMIT 1",
+	/* Of what the prunes above take: the rows that were never written. */
+	[UNWRITTEN_MINOR] = "SELECT count(*) FROM (SELECT number FROM events WHERE severity < 2"
+			    " ORDER BY number LIMIT ?1) WHERE number > ?2",
+	[UNWRITTEN_ANY] = "SELECT count(*) FROM (SELECT number FROM events ORDER BY number LIMIT ?1)"
+			  " WHERE number > ?2",
 };
+
+static struct amp_counter lost_rows = AMP_COUNTER("events_json.pruned_unwritten", true);
 
 enum amp_db_error store_failed(struct store *s, int rc)
 {
@@ -184,6 +200,35 @@ int store_number(struct store *s, enum store_statement which, int64_t *value)
 	return rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
+static int read_name(struct store *s)
+{
+	sqlite3_stmt *stmt = s->statements[NAME];
+	const unsigned char *text;
+	int rc = sqlite3_step(stmt);
+
+	s->name[0] = '\0';
+	if (rc == SQLITE_ROW && (text = sqlite3_column_text(stmt, 0)))
+		snprintf(s->name, sizeof(s->name), "%s", (const char *)text);
+	sqlite3_reset(stmt);
+	if (rc == SQLITE_ROW && strspn(s->name, "0123456789abcdef") != STORE_NAME_SIZE - 1)
+		return SQLITE_CORRUPT;
+	return rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
+/* Without these rows it is no database of ours. */
+static int read_meta(struct store *s)
+{
+	int64_t shipped = -1;
+	int rc = read_name(s);
+
+	if (rc == SQLITE_OK)
+		rc = store_number(s, SHIPPED, &shipped);
+	if (rc == SQLITE_DONE || (rc == SQLITE_OK && shipped < 0))
+		return SQLITE_CORRUPT;
+	s->written = s->shipped = s->kept = (uint64_t)shipped;
+	return rc;
+}
+
 static enum amp_db_error start_using(struct store *s)
 {
 	int64_t rows = 0, max_pages = 0;
@@ -195,6 +240,8 @@ static enum amp_db_error start_using(struct store *s)
 		rc = store_number(s, COUNT_ROWS, &rows);
 	if (rc == SQLITE_OK)
 		rc = store_number(s, MAX_PAGES, &max_pages);
+	if (rc == SQLITE_OK)
+		rc = read_meta(s);
 	s->rows = (uint64_t)rows;
 	s->max_pages = max_pages;
 	s->in_transaction = false;
@@ -247,13 +294,26 @@ enum amp_db_error store_begin(struct store *s)
 	return error;
 }
 
+/* How far events.json is goes with what is committed anyway. */
+static enum amp_db_error add_shipped(struct store *s)
+{
+	if (s->shipped == s->kept)
+		return AMP_DB_OK;
+	sqlite3_bind_int64(s->statements[KEEP_SHIPPED], 1, (int64_t)s->shipped);
+	return run(s, KEEP_SHIPPED);
+}
+
 enum amp_db_error store_commit(struct store *s)
 {
-	enum amp_db_error error = run(s, COMMIT);
+	enum amp_db_error error = add_shipped(s);
 
 	if (error == AMP_DB_OK)
-		s->in_transaction = false;
-	return error;
+		error = run(s, COMMIT);
+	if (error != AMP_DB_OK)
+		return error;
+	s->kept = s->shipped;
+	s->in_transaction = false;
+	return AMP_DB_OK;
 }
 
 void store_rollback(struct store *s)
@@ -394,11 +454,30 @@ bool store_over(struct store *s)
 	return s->db && (too_many_rows(s) || (s->rows > 0 && too_large(s)));
 }
 
-static int delete_some(struct store *s, enum store_statement which, uint64_t n, uint64_t *deleted)
+/* How many of the n rows that are about to go are not in events.json. */
+static int count_unwritten(struct store *s, enum store_statement which, uint64_t n, uint64_t *lost)
 {
 	sqlite3_stmt *stmt = s->statements[which];
+	int64_t count = 0;
 	int rc;
 
+	if (!s->shipping)
+		return SQLITE_OK;
+	sqlite3_bind_int64(stmt, 1, (int64_t)n);
+	sqlite3_bind_int64(stmt, 2, (int64_t)s->written);
+	rc = store_number(s, which, &count);
+	*lost += (uint64_t)count;
+	return rc;
+}
+
+static int delete_some(struct store *s, enum store_statement which, uint64_t n, uint64_t *deleted,
+		       uint64_t *lost)
+{
+	sqlite3_stmt *stmt = s->statements[which];
+	int rc = count_unwritten(s, which == PRUNE_MINOR ? UNWRITTEN_MINOR : UNWRITTEN_ANY, n, lost);
+
+	if (rc != SQLITE_OK)
+		return rc;
 	sqlite3_bind_int64(stmt, 1, (int64_t)n);
 	rc = sqlite3_step(stmt);
 	sqlite3_reset(stmt);
@@ -420,15 +499,15 @@ static uint64_t batch_size(const struct store *s)
 
 enum amp_db_error store_prune(struct store *s, uint64_t *pruned)
 {
-	uint64_t want = batch_size(s), deleted = 0;
+	uint64_t want = batch_size(s), deleted = 0, lost = 0;
 	enum amp_db_error error = store_begin(s);
 	int rc;
 
 	if (error != AMP_DB_OK)
 		return error;
-	rc = delete_some(s, PRUNE_MINOR, want, &deleted);
+	rc = delete_some(s, PRUNE_MINOR, want, &deleted, &lost);
 	if (rc == SQLITE_OK && deleted < want)
-		rc = delete_some(s, PRUNE_ANY, want - deleted, &deleted);
+		rc = delete_some(s, PRUNE_ANY, want - deleted, &deleted, &lost);
 	error = rc == SQLITE_OK ? store_commit(s) : store_failed(s, rc);
 	if (error != AMP_DB_OK) {
 		store_rollback(s);
@@ -436,9 +515,51 @@ enum amp_db_error store_prune(struct store *s, uint64_t *pruned)
 	}
 	s->rows -= deleted < s->rows ? deleted : s->rows;
 	*pruned += deleted;
+	if (lost > 0)
+		amp_counter_add(&lost_rows, lost);
 	s->pruning = true;
 	s->pruning = store_over(s);
 	return AMP_DB_OK;
+}
+
+const char *store_name(const struct store *s)
+{
+	return s->name;
+}
+
+uint64_t store_shipped(const struct store *s)
+{
+	return s->shipped;
+}
+
+void store_ship(struct store *s, uint64_t written, uint64_t durable)
+{
+	s->shipping = true;
+	s->written = written;
+	s->shipped = durable;
+}
+
+enum amp_db_error store_keep_shipped(struct store *s)
+{
+	enum amp_db_error error;
+
+	if (!s->db || s->shipped == s->kept)
+		return AMP_DB_OK;
+	error = store_begin(s);
+	if (error == AMP_DB_OK)
+		error = store_commit(s);
+	if (error != AMP_DB_OK)
+		store_rollback(s);
+	return error;
+}
+
+enum amp_db_error store_last_number(struct store *s, uint64_t *number)
+{
+	int64_t last = 0;
+	int rc = store_number(s, LAST_NUMBER, &last);
+
+	*number = (uint64_t)last;
+	return store_failed(s, rc);
 }
 
 bool store_has_reserve(const struct store *s)

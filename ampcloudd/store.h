@@ -59,6 +59,27 @@ bool store_over(struct store *s);
 /* Removes at most a batch of the oldest rows, those of severity below 2 first. */
 enum amp_db_error store_prune(struct store *s, uint64_t *pruned);
 
+/*
+ * events.json beside it (shipper.c): rows are written there in the order of
+ * their numbers, which begin anew with a new database, so they are known by its
+ * name too.
+ */
+#define STORE_NAME_SIZE 17
+const char *store_name(const struct store *s); /* 16 hex digits; while it is open */
+/* All rows up to this number were written when it was last kept. */
+uint64_t store_shipped(const struct store *s);
+/*
+ * Rows up to `written` are in the file, those up to `durable` on its disk: kept with the
+ * next commit. From the first call on, rows pruned before they were written are counted.
+ */
+void store_ship(struct store *s, uint64_t written, uint64_t durable);
+/* Keeps it now, if it is not. */
+enum amp_db_error store_keep_shipped(struct store *s);
+/* The number given last; 0: none yet. */
+enum amp_db_error store_last_number(struct store *s, uint64_t *number);
+/* The row after `number`; *e the caller's (amp__cli_history_entry__free_unpacked); NULL: no more. */
+enum amp_db_error store_next(struct store *s, uint64_t number, Amp__CliHistoryEntry **e);
+
 bool store_has_reserve(const struct store *s);
 bool store_release_reserve(struct store *s);
 bool store_restore_reserve(struct store *s);

@@ -21,6 +21,13 @@ enum store_statement {
 	LATER_THAN,
 	HIGHEST,
 	LOWEST,
+	NAME,
+	SHIPPED,
+	KEEP_SHIPPED,
+	LAST_NUMBER,
+	NEXT,
+	UNWRITTEN_MINOR,
+	UNWRITTEN_ANY,
 	STATEMENT_COUNT
 };
 
@@ -61,6 +68,9 @@ struct store {
 	uint64_t rows, rows_before; /* now, and before the transaction in hand */
 	int64_t max_pages;
 	bool in_transaction, pruning;
+	char name[STORE_NAME_SIZE];
+	uint64_t written, shipped, kept; /* rows: in events.json, durable there, said so in the database */
+	bool shipping;
 	char why[320];
 };
 

@@ -21,7 +21,7 @@ struct bench {
 	uint64_t acked[MAX_ACKS], origins[MAX_ACKS];
 	size_t n_acked;
 	bool paused, full, broken;
-	unsigned pauses;
+	unsigned pauses, added;
 	char detail_full[700], detail_broken[700];
 };
 
@@ -57,10 +57,17 @@ static void on_fault(enum amp_fault_number n, bool raised, const char *detail, v
 	}
 }
 
+static void on_added(void *arg)
+{
+	struct bench *b = arg;
+
+	b->added++;
+}
+
 /* The directory is there already. */
 static void setup(struct bench *b, uint64_t max_rows)
 {
-	const struct ingest_ops ops = {on_ack, on_pause, on_fault, b};
+	const struct ingest_ops ops = {on_ack, on_pause, on_fault, on_added, b};
 	const struct store_config store = {
 		.path = dir_file(&b->dir, "events.db"),
 		.reserve_path = dir_file(&b->dir, "events.reserve"),
@@ -195,6 +202,10 @@ static void test_acknowledged_when_committed(void **state)
 	assert_int_equal(b->acked[1], 5);
 	assert_int_equal(b->origins[1], 0);
 	assert_int_equal(b->acked[2], 101);
+	assert_int_equal(b->added, 1);
+	assert_int_equal(offer(b, 7, 102, "a"), 0); /* nothing new: nobody is told */
+	assert_true(until(b, acked, 4));
+	assert_int_equal(b->added, 1);
 	assert_false(b->full);
 	assert_false(b->broken);
 	teardown(b);
