@@ -327,6 +327,11 @@ static void let_all_go(struct keeper *k)
 
 	while ((t = LIST_FIRST(&k->active)))
 		taking_free(k, t);
+	for (size_t i = 0; i < KEEPER_FDS; i++) {
+		if (k->fds[i].id[0])
+			close(k->fds[i].fd);
+		k->fds[i].id[0] = '\0';
+	}
 	k->cursor = 0;
 	k->more = true;
 }
@@ -811,9 +816,6 @@ void keeper_free(struct keeper *k)
 	waiting_drop(k, 0);
 	drop_effects(&k->effects);
 	drop_effects(&k->after_commit);
-	for (size_t i = 0; i < KEEPER_FDS; i++)
-		if (k->fds[i].id[0])
-			close(k->fds[i].fd);
 	store_free(k->store);
 	if (k->vault)
 		vault_close(k->vault);

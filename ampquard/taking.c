@@ -95,6 +95,8 @@ void taking_free(struct keeper *k, struct taking *t)
 	copy_free(t->copy);
 	close_fd(&t->file);
 	close_fd(&t->directory);
+	while ((t->file = keeper_fd_take(k, t->entry->id)) >= 0) /* of further names: no longer needed */
+		close_fd(&t->file);
 	entry_free(t->entry);
 	free(t);
 }

@@ -3,3 +3,4 @@ EXTRA_DIST += $(wildcard $(srcdir)/tests/system/*.py)
 
 include tests/system/walls.mk
 include tests/system/hostile.mk
+include tests/system/step.mk
