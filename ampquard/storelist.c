@@ -113,8 +113,8 @@ static enum amp_db_error read_entry(struct store *s, sqlite3_stmt *stmt, struct 
 	if (!read_restored_to(&r, e))
 		error = no_memory(s);
 	else if (r.ill)
-		error = store_ill(s, "entry %llu (%s): %s is not what was written",
-				  (unsigned long long)e->number, e->id, r.ill);
+		error = store_ill(s, "entry %llu (%s) is broken (%s)", (unsigned long long)e->number, e->id,
+				  r.ill);
 	if (error == AMP_DB_OK)
 		*out = e;
 	else
@@ -184,7 +184,7 @@ static enum amp_db_error read_belongings(struct store *s, struct entry *e, enum 
 			return no_memory(s);
 		}
 		if (r.ill) {
-			store_ill(s, "entry %s: a row with its %s is not what was written", e->id, r.ill);
+			store_ill(s, "entry %s is broken in a row (%s)", e->id, r.ill);
 			amp_warn("%s; it is passed over", store_why(s));
 		}
 	}

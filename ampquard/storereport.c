@@ -92,8 +92,7 @@ static enum amp_db_error read_report(struct store *s, sqlite3_stmt *stmt, uint64
 	if (*e)
 		amp__event__free_unpacked(*e, NULL);
 	*e = NULL;
-	store_ill(s, "report %llu: %s is not what was written", (unsigned long long)*number,
-		  r.ill ? r.ill : why);
+	store_ill(s, "report %llu is broken (%s)", (unsigned long long)*number, r.ill ? r.ill : why);
 	amp_warn("%s; it is passed over", store_why(s));
 	return AMP_DB_OK;
 }
@@ -182,7 +181,7 @@ static enum amp_db_error read_hash(struct store *s, sqlite3_stmt *stmt, struct h
 		h->count++;
 		return AMP_DB_OK;
 	}
-	store_ill(s, "restored content: a %s is not what was written", r.ill);
+	store_ill(s, "restored content is broken (%s)", r.ill);
 	amp_warn("%s; it is not allowed", store_why(s));
 	return AMP_DB_OK;
 }

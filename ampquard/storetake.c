@@ -136,8 +136,7 @@ static enum amp_db_error find_known(struct store *s, const Amp__Take *t, char id
 		store_row_uuid(&r, 0, id);
 	error = store_finish(s, stmt, rc);
 	if (error == AMP_DB_OK && r.ill)
-		return store_ill(s, "entry of detection %s: %s is not what was written", t->detection_id,
-				 r.ill);
+		return store_ill(s, "entry of detection %s is broken (%s)", t->detection_id, r.ill);
 	return error;
 }
 
@@ -161,8 +160,7 @@ static enum amp_db_error find_file(struct store *s, const Amp__Take *t, struct f
 	}
 	error = store_finish(s, stmt, rc);
 	if (error == AMP_DB_OK && r.ill)
-		return store_ill(s, "entry %llu: %s is not what was written", (unsigned long long)f->number,
-				 r.ill);
+		return store_ill(s, "entry %llu is broken (%s)", (unsigned long long)f->number, r.ill);
 	return error;
 }
 
@@ -401,7 +399,7 @@ Amp__Take *store_detection(struct store *s, const char *detection_id)
 	why = r.ill ? r.ill : why;
 	store_finish(s, stmt, rc);
 	if (why) {
-		store_ill(s, "what was kept of detection %s: %s is not what was written", detection_id, why);
+		store_ill(s, "what was kept of detection %s is broken (%s)", detection_id, why);
 		amp_warn("%s", store_why(s));
 	}
 	return t;
