@@ -667,7 +667,7 @@ static struct vault_reader *reader_open(struct vault *v, const char *id)
 {
 	struct vault_reader *r;
 	struct stat st;
-	int fd = open_entry(v, id, &st);
+	int error, fd = open_entry(v, id, &st);
 
 	if (fd < 0)
 		return NULL;
@@ -680,9 +680,9 @@ static struct vault_reader *reader_open(struct vault *v, const char *id)
 	r->ended = VAULT_DATA;
 	if (read_header(r, v, id) == 0 && read_meta(r, id, (uint64_t)st.st_size) == 0)
 		return r;
-	fd = errno;
+	error = errno;
 	vault_reader_free(r);
-	errno = fd;
+	errno = error;
 	return NULL;
 }
 

@@ -15,6 +15,8 @@ include tests/unit/cloud.mk
 include tests/unit/read.mk
 include tests/unit/scan.mk
 include tests/unit/cli.mk
+include tests/unit/vault.mk
+include tests/unit/quarnames.mk
 include tests/unit/qstore.mk
 include tests/system/fragment.mk
 
