@@ -24,11 +24,12 @@
 struct bench {
 	struct test_dir data, other; /* other: view, log, socket */
 	struct event_base *base;
-	struct amp_channel *control, *link, *cli;
+	struct amp_channel *control, *link, *keeper, *cli; /* link: ampscand's, keeper: ampquard's */
 	struct sockaddr_un address;
 	pid_t pid;
 	unsigned ready, pongs, hostile, link_ended, control_ended;
-	unsigned acked, acked_ampmon, statuses, entries;
+	uint32_t hostile_role;
+	unsigned acked, acked_keeper, acked_ampmon, statuses, entries;
 	bool fault[AMP_FAULT_MAX];
 	char detail[AMP_FAULT_MAX][1024];
 	char ids[128][64];
@@ -58,7 +59,7 @@ static int on_hostile(struct amp_channel *ch, struct amp_message *m, void *arg)
 	const Amp__PeerHostile *h = (const Amp__PeerHostile *)m->body;
 
 	(void)ch;
-	assert_int_equal(h->role, AMP_ROLE_SCAN);
+	((struct bench *)arg)->hostile_role = h->role;
 	((struct bench *)arg)->hostile = h->generation;
 	return 0;
 }
@@ -82,6 +83,8 @@ static int on_ack(struct amp_channel *ch, struct amp_message *m, void *arg)
 
 	if (ch == b->control)
 		b->acked_ampmon += (unsigned)a->n_ids;
+	else if (ch == b->keeper)
+		b->acked_keeper += (unsigned)a->n_ids;
 	else
 		b->acked += (unsigned)a->n_ids;
 	return 0;
@@ -242,20 +245,30 @@ static void send_conf(struct bench *b, uint64_t max_rows)
 	assert_int_equal(amp_channel_send(b->control, AMP_MSG_CONF, 0, &c.base, NULL, 0), 0);
 }
 
-static void new_link(struct bench *b, unsigned generation)
+static void link_to(struct bench *b, struct amp_channel **ch, enum amp_role_id role, unsigned generation)
 {
 	Amp__Link l = AMP__LINK__INIT;
 	int pair[2];
 
-	if (b->link)
-		amp_channel_free(b->link);
+	if (*ch)
+		amp_channel_free(*ch);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	l.role = AMP_ROLE_SCAN;
+	l.role = role;
 	l.generation = generation;
 	l.pid = getpid();
-	b->link = channel(b, "link", pair[0], link_rows, 1);
+	*ch = channel(b, "link", pair[0], link_rows, 1);
 	assert_int_equal(amp_channel_send(b->control, AMP_MSG_LINK, 0, &l.base, &pair[1], 1), 0);
 	close(pair[1]);
+}
+
+static void new_link(struct bench *b, unsigned generation)
+{
+	link_to(b, &b->link, AMP_ROLE_SCAN, generation);
+}
+
+static void new_keeper(struct bench *b, unsigned generation)
+{
+	link_to(b, &b->keeper, AMP_ROLE_QUARD, generation);
 }
 
 static void connect_cli(struct bench *b)
@@ -300,6 +313,7 @@ static void start(struct bench *b, uint64_t max_rows)
 		fail_msg("the room did not become ready");
 	}
 	new_link(b, 1);
+	new_keeper(b, 1);
 	connect_cli(b);
 }
 
@@ -311,8 +325,9 @@ static int status_of(struct bench *b)
 	assert_int_equal(waitpid(b->pid, &status, 0), b->pid);
 	amp_channel_free(b->control);
 	amp_channel_free(b->link);
+	amp_channel_free(b->keeper);
 	amp_channel_free(b->cli);
-	b->control = b->link = b->cli = NULL;
+	b->control = b->link = b->keeper = b->cli = NULL;
 	b->ready = 0;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
@@ -451,11 +466,112 @@ static void test_hostile_peer(void **state)
 	new_link(b, 41);
 	offer(b, b->link, 1, "bad#uid", 0);
 	assert_true(reaches(b, &b->hostile, 41));
+	assert_int_equal(b->hostile_role, AMP_ROLE_SCAN);
 	assert_true(reaches(b, &b->link_ended, 1));
 	new_link(b, 42);
 	offer(b, b->link, 1, "good", 0);
 	assert_true(reaches(b, &b->acked, 1));
 	stop(b);
+	teardown(b);
+}
+
+/* Each peer is answered on its own link and pays for its own faults; a new link gets no old answers. */
+static void test_two_peers(void **state)
+{
+	struct bench *b = bench(0);
+
+	(void)state;
+	if (!b)
+		skip();
+	start(b, 0);
+	offer(b, b->link, 1, "of-scand", 0);
+	offer(b, b->keeper, 1, "of-quard", 0);
+	offer(b, b->keeper, 2, "of-quard-2", 0);
+	assert_true(reaches(b, &b->acked, 1));
+	assert_true(reaches(b, &b->acked_keeper, 2));
+	new_keeper(b, 7);
+	offer(b, b->keeper, 1, "bad#uid", 0);
+	assert_true(reaches(b, &b->hostile, 7));
+	assert_int_equal(b->hostile_role, AMP_ROLE_QUARD);
+	assert_true(reaches(b, &b->link_ended, 1));
+	offer(b, b->link, 2, "of-scand-2", 0); /* the other's link stands */
+	assert_true(reaches(b, &b->acked, 2));
+	new_keeper(b, 8);
+	offer(b, b->keeper, 1, "of-quard-3", 0);
+	assert_true(reaches(b, &b->acked_keeper, 3));
+	turns(b, 50);
+	assert_int_equal(b->acked, 2);
+	assert_int_equal(b->acked_keeper, 3);
+	ask_history(b);
+	assert_int_equal(b->entries, 5);
+	stop(b);
+	teardown(b);
+}
+
+static void give_events_file(struct bench *b, const char *name, const char *before)
+{
+	const int flags = O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC;
+	Amp__EventsFile body = AMP__EVENTS_FILE__INIT;
+	int fds[2] = {open(dir_file(&b->other, name), flags, 0600), -1};
+
+	if (before)
+		fds[1] = open(dir_file(&b->other, before), O_RDONLY | O_CLOEXEC);
+	assert_int_equal(
+		amp_channel_send(b->control, AMP_MSG_EVENTS_FILE, 0, &body.base, fds, before ? 2 : 1), 0);
+	close(fds[0]);
+	if (before)
+		close(fds[1]);
+}
+
+static unsigned lines_in(const struct bench *b, const char *name)
+{
+	FILE *f = fopen(dir_file(&b->other, name), "re");
+	unsigned n = 0;
+
+	for (int c; f && (c = getc(f)) != EOF;)
+		n += c == '\n';
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static bool lines_reach(struct bench *b, const char *name, unsigned n)
+{
+	for (int i = 0; i < 5000 && lines_in(b, name) < n; i++)
+		turns(b, 1);
+	return lines_in(b, name) == n;
+}
+
+/* Behind the walls: the filter lets it be written, replaced, read back and synced. */
+static void test_events_json(void **state)
+{
+	struct bench *b = bench(0);
+
+	(void)state;
+	if (!b)
+		skip();
+	start(b, 0);
+	offer_many(b, 1, 5, 100);
+	assert_true(reaches(b, &b->acked, 5));
+	give_events_file(b, "events.json", NULL);
+	assert_true(lines_reach(b, "events.json", 5));
+	offer(b, b->control, 1, "of-ampmon", 0);
+	assert_true(lines_reach(b, "events.json", 6));
+	assert_int_equal(rename(dir_file(&b->other, "events.json"), dir_file(&b->other, "events.json.1")), 0);
+	offer_many(b, 10, 5, 100);
+	give_events_file(b, "events.json", "events.json.1");
+	offer_many(b, 20, 1000, 100);
+	assert_true(reaches(b, &b->acked, 1010));
+	for (int i = 0; i < 5000 && lines_in(b, "events.json") + lines_in(b, "events.json.1") < 1011; i++)
+		turns(b, 1);
+	kill(b->pid, SIGKILL);
+	assert_int_equal(status_of(b), -SIGKILL);
+	start(b, 0);
+	give_events_file(b, "events.json", "events.json.1");
+	offer_many(b, 2000, 1, 100);
+	assert_true(lines_reach(b, "events.json", 1012 - lines_in(b, "events.json.1")));
+	stop(b);
+	assert_int_equal(lines_in(b, "events.json") + lines_in(b, "events.json.1"), 1012);
 	teardown(b);
 }
 
@@ -573,7 +689,8 @@ int main(void)
 		cmocka_unit_test(test_a_life),		cmocka_unit_test(test_hostile_peer),
 		cmocka_unit_test(test_killed),		cmocka_unit_test(test_prunes),
 		cmocka_unit_test(test_broken_database), cmocka_unit_test(test_full_disk),
-		cmocka_unit_test(test_orphaned),
+		cmocka_unit_test(test_orphaned),	cmocka_unit_test(test_two_peers),
+		cmocka_unit_test(test_events_json),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
