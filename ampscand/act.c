@@ -1,10 +1,12 @@
 /*
- * ampscand/act.c - what follows a conviction: the record and the kill.
+ * ampscand/act.c - what follows a conviction: the record, the kill, the taking.
  *
- * Owns: acts (an event convicted, until every record of it is committed), the
- * detection_id, requests to ampmon to kill. The event's slot is given back
- * last, so a successor does again whatever was not committed; the ids make
- * that harmless. Must not own: the decision, or any signal.
+ * Owns: acts (an event convicted, until every record of it is committed and
+ * ampquard has committed to take the file), the detection_id, requests to
+ * ampmon to kill, also those that ampquard asks for. The event's slot is given
+ * back last, so a successor does again whatever was not committed; the ids make
+ * that harmless. Must not own: the decision, any signal, the order of what
+ * waits for ampquard (take.c).
  */
 #include "scand.h"
 #include "script.h"
@@ -16,6 +18,7 @@
 
 #include "proto/event.pb-c.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,19 +26,26 @@
 
 #define KILL_TRIES    12 /* 1 ms, 2 ms, .. 1 s: about 3 s in all */
 #define PARK_AFTER_NS AMP_NS_PER_SEC
+#define AGAIN_MAX     256U /* questions of ampquard in hand */
 
 struct act {
+	struct cache_node node; /* of scand.acts_by_serial */
 	struct act *next, *prev;
 	struct scand *scand;
-	uint64_t serial; /* token of its records, id of its kill */
+	uint64_t serial; /* token of its records, id of its kill and its take */
 	struct occurrence *event;
 	struct amp_fileid file;
 	uint8_t sha256[AMP_SHA256_SIZE];
 	struct amp_identity identity;
 	char detection[256];
 	char detection_id[37];
-	bool protect;	  /* mode when it was decided */
-	bool killing;	  /* ampmon's answer is awaited */
+	bool protect; /* mode when it was decided */
+	bool killing; /* ampmon's answer is awaited */
+	bool to_take; /* once the first kill pass is over */
+	struct take take;
+	bool asked; /* by ampquard: a kill and nothing else */
+	uint64_t question;
+	unsigned question_generation;
 	unsigned pending; /* records not committed */
 	unsigned tries;
 	struct event *timer;
@@ -106,21 +116,42 @@ static void make_id(const char *host, const struct amp_fileid *file, const uint8
 	free(key);
 }
 
-static struct act *act_find(struct scand *s, uint64_t serial)
+static uint64_t serial_hash(uint64_t serial)
 {
-	struct act *a = s->acts;
-
-	while (a && a->serial != serial)
-		a = a->next;
-	return a;
+	return serial * 0x9e3779b97f4a7c15ULL >> 32; /* nobody else chooses them */
 }
 
-static void finish(struct act *a)
+static bool act_equal(const struct cache_node *node, const void *key)
+{
+	return ((const struct act *)node)->serial == *(const uint64_t *)key;
+}
+
+static void act_evict(struct cache_node *node, void *arg)
+{
+	(void)node; /* the table has no bound; acts leave by finish() */
+	(void)arg;
+}
+
+int acts_init(struct scand *s)
+{
+	return cache_init(&s->acts_by_serial, 4096, 0, act_equal, act_evict, NULL);
+}
+
+static struct act *act_find(struct scand *s, uint64_t serial)
+{
+	return (struct act *)cache_find(&s->acts_by_serial, serial_hash(serial), &serial);
+}
+
+static struct act *act_of(struct take *t)
+{
+	return (struct act *)(void *)((char *)t - offsetof(struct act, take));
+}
+
+static void act_unlink(struct act *a)
 {
 	struct scand *s = a->scand;
 
-	if (a->pending || a->killing)
-		return;
+	cache_remove(&s->acts_by_serial, &a->node);
 	if (a->prev)
 		a->prev->next = a->next;
 	else
@@ -129,9 +160,16 @@ static void finish(struct act *a)
 		a->next->prev = a->prev;
 	else
 		s->acts_last = a->prev;
+}
+
+static void finish(struct act *a)
+{
+	if (a->pending || a->killing || a->take.waiting)
+		return;
+	act_unlink(a);
 	if (a->timer)
 		event_free(a->timer);
-	occurrence_conclude(s, a->event);
+	occurrence_conclude(a->scand, a->event);
 	free(a);
 }
 
@@ -146,13 +184,13 @@ static struct act *act_new(struct scand *s, struct occurrence *o, const struct a
 	a->serial = ++s->serial;
 	a->event = o;
 	fileid_copy(&a->file, file);
-	/* Acknowledgements come in order: the oldest is found first. */
 	a->prev = s->acts_last;
 	if (s->acts_last)
 		s->acts_last->next = a;
 	else
 		s->acts = a;
 	s->acts_last = a;
+	cache_insert(&s->acts_by_serial, &a->node, serial_hash(a->serial));
 	return a;
 }
 
@@ -296,6 +334,19 @@ static bool is_nameless(const struct occurrence *o, const struct amp_identity *i
 	return there.ino != id->ino;
 }
 
+/*
+ * Nothing found under Audit is moved later for a change of the policy alone;
+ * what is written, executed or found by a repair under Protect is.
+ */
+static bool is_to_be_taken(const struct act *a)
+{
+	struct verdicts *v = &a->scand->verdicts;
+
+	if (!a->protect || !a->detection_id[0])
+		return false;
+	return a->event->cause != CAUSE_RUNNING || !verdicts_marked(v, &a->file, a->sha256, VERDICT_AUDITED);
+}
+
 void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const struct rule *rule,
 		 const uint8_t *sha256, const struct amp_identity *identity, bool script,
 		 const char *script_line, size_t script_line_size)
@@ -325,9 +376,12 @@ void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid 
 			rule->text && rule->text[0] ? strlen(rule->text) : 15, a->detection,
 			sizeof(a->detection));
 	make_id(amp_room_host_id(s->room), id, sha256, identity->mtime_ns, o, a->detection_id);
+	a->to_take = is_to_be_taken(a);
 	/* Kill first, record next. */
 	if (a->protect)
 		start_kill(a);
+	else
+		verdicts_mark(&s->verdicts, id, sha256, VERDICT_AUDITED);
 	record_detection(a);
 	finish(a);
 }
@@ -413,6 +467,16 @@ static bool escaped(const struct act *a, const Amp__Killed *k)
 	return who_program_identity(a->scand->who, a->event->who->pid, &id) == 0;
 }
 
+/* One answer of ampmon is whole: what waited for it goes on. */
+static void pass_is_over(struct act *a)
+{
+	if (a->to_take)
+		take_put(a->scand, &a->take);
+	a->to_take = false;
+	if (a->asked && !a->killing)
+		quard_killed_again(a->scand, a->question, a->question_generation);
+}
+
 int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k)
 {
 	struct act *a = act_find(s, id);
@@ -431,8 +495,162 @@ int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k)
 	a->killing = escaped(a, k);
 	if (a->killing)
 		again(a);
+	pass_is_over(a);
 	finish(a);
 	return 0;
+}
+
+/* -- what ampquard asks for -- */
+
+static bool is_uuid(const char *s)
+{
+	for (size_t i = 0; i < 36; i++)
+		if (i == 8 || i == 13 || i == 18 || i == 23 ? s[i] != '-' : !isxdigit((unsigned char)s[i]))
+			return false;
+	return s[36] == '\0';
+}
+
+static bool kill_again_is_valid(const Amp__KillAgain *k)
+{
+	return is_uuid(k->detection_id) && k->sha256.len == AMP_SHA256_SIZE && k->handle && k->identity &&
+	       strlen(k->detection) < sizeof(((struct act *)0)->detection) && k->path.len < AMP_PATH_MAX &&
+	       !(k->path.len && memchr(k->path.data, 0, k->path.len));
+}
+
+static size_t questions(const struct scand *s)
+{
+	size_t n = 0;
+
+	for (const struct act *a = s->acts; a; a = a->next)
+		n += a->asked && a->killing;
+	return n;
+}
+
+static struct occurrence *occurrence_of_question(const Amp__KillAgain *k)
+{
+	struct occurrence *o = occurrence_new(NULL, NULL, 0);
+
+	if (!o)
+		return NULL;
+	o->cause = CAUSE_RUNNING;
+	o->path_unresolved = k->path_unresolved;
+	o->path = k->path.len ? strndup((const char *)k->path.data, k->path.len) : strdup("");
+	return o;
+}
+
+int act_kill_again(struct scand *s, uint64_t question, unsigned generation, const Amp__KillAgain *k)
+{
+	struct amp_fileid file = {.fsid = k->fsid};
+	struct amp_identity identity;
+	struct occurrence *o;
+	struct act *a;
+
+	if (!kill_again_is_valid(k) || amp_handle_from_wire(k->handle, &file.handle) != 0 ||
+	    amp_identity_from_wire(k->identity, &identity) != 0 || questions(s) >= AGAIN_MAX)
+		return -1;
+	o = s->rules && s->rules->protect ? occurrence_of_question(k) : NULL;
+	a = o ? act_new(s, o, &file) : NULL;
+	if (!a) {
+		/* Under Audit nothing is killed; nor without memory, which is told by the log. */
+		if (o)
+			amp_error("no memory to kill once more what runs %.64s", k->detection_id);
+		free(o);
+		quard_killed_again(s, question, generation);
+		return 0;
+	}
+	s->occurrences++;
+	a->protect = a->asked = a->killing = true;
+	a->question = question;
+	a->question_generation = generation;
+	a->identity = identity;
+	memcpy(a->sha256, k->sha256.data, AMP_SHA256_SIZE);
+	snprintf(a->detection_id, sizeof(a->detection_id), "%s", k->detection_id);
+	snprintf(a->detection, sizeof(a->detection), "%s", k->detection);
+	send_kill(a, NULL);
+	return 0;
+}
+
+/* -- what waits for ampquard -- */
+
+struct take *act_find_take(struct scand *s, uint64_t id)
+{
+	struct act *a = act_find(s, id);
+
+	return a && a->take.waiting ? &a->take : NULL;
+}
+
+bool act_take_has_fd(const struct take *t)
+{
+	const struct act *a =
+		(const struct act *)(const void *)((const char *)t - offsetof(struct act, take));
+
+	return a->event->fd >= 0 && amp_handle_is_stand_in(&a->file.handle);
+}
+
+/* A link's text need not be a path (it may say that it is unreachable). */
+static bool is_host_path(const char *path, size_t n)
+{
+	return n > 0 && n < AMP_PATH_MAX && path[0] == '/';
+}
+
+static bool is_component(const char *name, size_t n)
+{
+	return n > 0 && n <= AMP_NAME_MAX && !memchr(name, '/', n) && !(name[0] == '.' && n == 1) &&
+	       !(n == 2 && name[0] == '.' && name[1] == '.');
+}
+
+/* Of a running program no name is known, and its directory is only where its path was asked for. */
+static void fill_name(const struct occurrence *o, Amp__Take *t, Amp__Handle *directory)
+{
+	size_t n = o->path ? strlen(o->path) : 0;
+
+	t->path_unresolved = o->path_unresolved || !is_host_path(o->path, n);
+	if (is_host_path(o->path, n)) {
+		t->path.data = (uint8_t *)o->path;
+		t->path.len = n;
+	}
+	if (!is_component(o->name, o->name_size))
+		return;
+	t->name.data = (uint8_t *)(uintptr_t)o->name;
+	t->name.len = o->name_size;
+	if (!o->directory || amp_handle_is_stand_in(&o->directory->handle))
+		return;
+	amp_handle_to_wire(&o->directory->handle, directory);
+	t->directory = directory;
+}
+
+int act_send_take(struct take *take, struct amp_channel *ch)
+{
+	struct act *a = act_of(take);
+	Amp__Take t = AMP__TAKE__INIT;
+	Amp__Handle handle = AMP__HANDLE__INIT, directory = AMP__HANDLE__INIT;
+	Amp__Identity identity = AMP__IDENTITY__INIT;
+	Amp__Process process;
+
+	fill_process(&process, a->event->who);
+	fill_name(a->event, &t, &directory);
+	amp_handle_to_wire(&a->file.handle, &handle);
+	amp_identity_to_wire(&a->identity, &identity);
+	t.detection_id = a->detection_id;
+	t.fsid = a->file.fsid;
+	t.handle = &handle;
+	t.sha256.data = a->sha256;
+	t.sha256.len = AMP_SHA256_SIZE;
+	t.identity = &identity;
+	t.detection = a->detection;
+	t.time_ns = a->event->time_ns;
+	t.cause = (char *)(uintptr_t)cause_name(a->event->cause);
+	t.process = &process;
+	return amp_channel_send(ch, AMP_MSG_TAKE, a->serial, &t.base, &a->event->fd, act_take_has_fd(take));
+}
+
+void act_taken(struct take *t, bool aside)
+{
+	struct act *a = act_of(t);
+
+	if (!aside)
+		verdicts_mark(&a->scand->verdicts, &a->file, a->sha256, VERDICT_TAKEN);
+	finish(a);
 }
 
 void act_committed(uint64_t token, bool aside, void *arg)
@@ -476,8 +694,9 @@ void act_free(struct scand *s)
 		struct act *a = s->acts;
 
 		a->pending = 0;
-		a->killing = false;
+		a->killing = a->take.waiting = false;
 		a->event->slot.kind = SLOT_NONE; /* stays in hand for the successor */
 		finish(a);
 	}
+	cache_free(&s->acts_by_serial);
 }

@@ -5,11 +5,13 @@ ampscand_libampscand_a_SOURCES = \
 	ampscand/act.c ampscand/buffers.c ampscand/buffers.h \
 	ampscand/cache.c ampscand/cache.h ampscand/fanotify_parse.c \
 	ampscand/filesystems.c ampscand/filesystems.h ampscand/intake.c \
-	ampscand/job.c ampscand/judge.c ampscand/park.c ampscand/readers.c \
-	ampscand/resolve.c ampscand/rules.c ampscand/rules.h ampscand/scand.h \
+	ampscand/job.c ampscand/judge.c ampscand/open.c ampscand/park.c \
+	ampscand/quard.c ampscand/readers.c ampscand/resolve.c \
+	ampscand/restored.c ampscand/restored.h ampscand/rules.c \
+	ampscand/rules.h ampscand/scand.h \
 	ampscand/script.c ampscand/script.h ampscand/source.h \
 	ampscand/source_fd.c ampscand/source_handle.c ampscand/status.c \
-	ampscand/verdicts.c ampscand/verdicts.h ampscand/walk.c \
+	ampscand/take.c ampscand/verdicts.c ampscand/verdicts.h ampscand/walk.c \
 	ampscand/who.c ampscand/who.h ampscand/room.c
 
 bin_PROGRAMS += ampscand/ampscand

@@ -44,10 +44,12 @@ struct own_directory {
 static struct amp_counter count_overflow = AMP_COUNTER("events.overflow", true);
 static struct amp_counter count_early = AMP_COUNTER("events.unknown_filesystem", false);
 static struct amp_counter count_own = AMP_COUNTER("events.own", false);
+static struct amp_counter count_own_renames = AMP_COUNTER("events.own_renames", false);
 static struct amp_counter count_fast = AMP_COUNTER("events.known_programs", false);
 static struct amp_counter count_joined = AMP_COUNTER("events.joined", false);
 static struct amp_counter count_no_handle = AMP_COUNTER("events.without_handle", true);
 static struct amp_counter count_no_memory = AMP_COUNTER("events.no_memory", true);
+static struct amp_counter count_not_again = AMP_COUNTER("events.not_judged_again", true);
 static struct amp_counter count_unscannable = AMP_COUNTER("events.unscannable", true);
 static struct amp_counter count_no_program = AMP_COUNTER("running.without_handle", false);
 
@@ -344,12 +346,24 @@ static bool is_poison(struct scand *s, const struct file_event *ev)
 	return true;
 }
 
+/* The keeper moves names into a directory of its own and back; nothing is where it was not before. */
+static bool is_own_rename(struct scand *s, const struct file_event *ev)
+{
+	return (ev->bits & ~(unsigned)EVENT_DIRECTORY) == EVENT_RENAME &&
+	       quard_is_process(s, ev->pid, ev->pidfd >= 0);
+}
+
 static void take(struct scand *s, const struct file_event *ev)
 {
 	struct filesystem *fs;
 
 	if (ev->bits & EVENT_OVERFLOW) {
 		on_overflow(s, ev);
+		return;
+	}
+	if (is_own_rename(s, ev)) {
+		amp_counter_add(&count_own_renames, 1);
+		conclude_slot(s, ev);
 		return;
 	}
 	fs = filesystems_find(&s->filesystems, ev->file.fsid);
@@ -489,6 +503,27 @@ void intake_walk_entry(struct scand *s, struct walk *w, const struct walk_found 
 	}
 	amp_counter_add(&count_no_memory, 1);
 	walk_entry_concluded(s, w);
+}
+
+void intake_again(struct scand *s, const struct amp_fileid *file, const char *path)
+{
+	struct occurrence *o = s->rules && !intake_is_full(s) ? occurrence_new(NULL, NULL, 0) : NULL;
+	struct job *j;
+
+	verdicts_remove(&s->verdicts, file);
+	if (o && path)
+		o->path = strdup(path);
+	j = o && (!path || o->path) ? job_get(s, file, 0) : NULL;
+	if (!j || j->count >= SCAND_NAMES_MAX) {
+		amp_counter_add(&count_not_again, 1);
+		if (o)
+			free(o->path);
+		free(o);
+		return;
+	}
+	o->cause = CAUSE_REPAIR;
+	enter(j, o, true);
+	job_advance(j);
 }
 
 static void replay_parked(struct scand *s, struct event_slot slot, const uint8_t *data, size_t n)

@@ -36,6 +36,7 @@ struct cooldown {
 static struct amp_counter count_clean = AMP_COUNTER("judged.clean", false);
 static struct amp_counter count_blocked = AMP_COUNTER("judged.blocked", false);
 static struct amp_counter count_allowed = AMP_COUNTER("judged.allowed", false);
+static struct amp_counter count_restored = AMP_COUNTER("judged.restored", false);
 static struct amp_counter count_cached = AMP_COUNTER("judged.cached", false);
 static struct amp_counter count_busy = AMP_COUNTER("read.busy", false);
 static struct amp_counter count_changed = AMP_COUNTER("read.changed", false);
@@ -375,18 +376,26 @@ static bool is_blocked(const struct rule *rule)
 	return rule && rule->kind == AMP__POLICY_ENTRY__KIND__BLOCKED;
 }
 
+static struct amp_counter *counter_of(const struct scand *s, const struct rule *rule)
+{
+	if (!rule)
+		return &count_clean;
+	if (rule_is_restored(s->rules, rule))
+		return &count_restored;
+	return is_blocked(rule) ? &count_blocked : &count_allowed;
+}
+
 /* What this content means for one occurrence; it is gone then. */
 static void decide(struct scand *s, struct occurrence *o, const struct amp_fileid *file,
 		   const uint8_t *sha256, const struct amp_identity *id, bool script, const char *script_line,
 		   size_t script_line_size)
 {
 	struct rule *rule = rules_lookup(s->rules, sha256);
-	bool blocked = is_blocked(rule);
 
 	if (rule)
 		rule->hits++;
-	amp_counter_add(blocked ? &count_blocked : rule ? &count_allowed : &count_clean, 1);
-	if (blocked)
+	amp_counter_add(counter_of(s, rule), 1);
+	if (is_blocked(rule))
 		act_convict(s, o, file, rule, sha256, id, script, script_line, script_line_size);
 	else
 		occurrence_conclude(s, o);
@@ -459,39 +468,75 @@ bool judge_cached(struct job *j, const struct verdict *v)
 }
 
 /*
- * Lists or mode changed: what is cached as blocked now may be running. The
- * programs of all processes are judged again by ampmon's RUNNING; those that
- * run from an overlay cannot be opened by handle, but their layer's file is
- * in the cache: act on it as if it were executed just now.
+ * Cached content may be running: acted on as if it were executed just now. What
+ * ampquard has in hand is not found once more; if a process of it lives on,
+ * ampmon's RUNNING names it.
  */
-void judge_policy_changed(struct scand *s)
+static void judge_as_running(struct scand *s, const struct verdict *v)
 {
-	for (struct cache_node *n = s->verdicts.cache.newest; n; n = n->older) {
-		struct verdict *v = (struct verdict *)n;
-		struct rule *rule = rules_lookup(s->rules, v->sha256);
-		struct occurrence *o;
-		struct job *j;
+	const struct rule *rule = rules_lookup(s->rules, v->sha256);
+	struct occurrence *o;
+	struct job *j;
 
-		if (v->epoch == s->rules->epoch)
-			continue;
-		v->epoch = s->rules->epoch;
-		if (!rule || rule->kind != AMP__POLICY_ENTRY__KIND__BLOCKED || (v->identity.mode & 0111) == 0)
-			continue;
-		o = occurrence_new(v->id, NULL, 0);
-		j = o ? job_get(s, v->id, v->identity.uid) : NULL;
-		if (!j) {
-			free(o);
-			continue;
-		}
-		o->cause = CAUSE_RUNNING;
-		job_add(j, o);
+	if (!is_blocked(rule) || (v->identity.mode & 0111) == 0 || (v->marks & VERDICT_TAKEN))
+		return;
+	o = occurrence_new(v->id, NULL, 0);
+	j = o ? job_get(s, v->id, v->identity.uid) : NULL;
+	if (!j) {
+		free(o);
+		return;
 	}
+	o->cause = CAUSE_RUNNING;
+	job_add(j, o);
+}
+
+/* What is decided by other rules now than when it began to wait. */
+static void advance_all(struct scand *s)
+{
 	for (struct cache_node *n = s->jobs.oldest; n;) {
 		struct cache_node *next = n->newer;
 
 		job_advance((struct job *)n);
 		n = next;
 	}
+}
+
+/*
+ * Lists or mode changed: what is cached as blocked now may be running. The
+ * programs of all processes are judged again by ampmon's RUNNING; those that
+ * run from an overlay cannot be opened by handle, but their layer's file is
+ * in the cache.
+ */
+void judge_policy_changed(struct scand *s)
+{
+	for (struct cache_node *n = s->verdicts.cache.newest; n; n = n->older) {
+		struct verdict *v = (struct verdict *)n;
+
+		if (v->epoch == s->rules->epoch)
+			continue;
+		v->epoch = s->rules->epoch;
+		judge_as_running(s, v);
+	}
+	advance_all(s);
+}
+
+static bool is_among(const uint8_t *sha256, const ProtobufCBinaryData *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (memcmp(list[i].data, sha256, AMP_SHA256_SIZE) == 0)
+			return true;
+	return false;
+}
+
+void judge_revoked(struct scand *s, const ProtobufCBinaryData *sha256, size_t n)
+{
+	for (struct cache_node *c = s->verdicts.cache.newest; c; c = c->older) {
+		const struct verdict *v = (const struct verdict *)c;
+
+		if (is_among(v->sha256, sha256, n))
+			judge_as_running(s, v);
+	}
+	advance_all(s);
 }
 
 void judge_free(struct scand *s)

@@ -21,8 +21,17 @@
 struct pending {
 	uint64_t serial; /* 0: free */
 	Amp__ReadItem__Want want;
-	void *owner; /* struct resolve of a path, struct job of the others */
+	void *owner; /* what kind, see wants[] */
 	bool large;
+};
+
+/* Whose an item is by what it wants, and what may be its answer. */
+struct want {
+	bool (*is_valid)(const Amp__ReadResult *r);
+	/* fd: what was opened, the callee's now; -1. */
+	void (*done)(struct scand *s, void *owner, const Amp__ReadResult *r, int fd);
+	void (*again)(struct scand *s, void *owner); /* its reader died */
+	bool opens;
 };
 
 static struct amp_counter count_asked_again = AMP_COUNTER("read.asked_again", false);
@@ -55,32 +64,98 @@ static int answered(struct reader *r, uint64_t serial, struct pending *out)
 	return -1;
 }
 
-static bool result_is_valid(const Amp__ReadResult *r, Amp__ReadItem__Want want)
+static bool has_content(const Amp__ReadResult *r)
 {
-	bool hashed =
-		r->status == AMP__READ_RESULT__STATUS__OK || r->status == AMP__READ_RESULT__STATUS__CHANGED;
+	return r->status == AMP__READ_RESULT__STATUS__OK || r->status == AMP__READ_RESULT__STATUS__CHANGED;
+}
 
-	if (r->status <= AMP__READ_RESULT__STATUS__NONE ||
-	    r->status > AMP__READ_RESULT__STATUS__TOO_LARGE_NOW)
-		return false;
-	if (want == AMP__READ_ITEM__WANT__DIRECTORY_PATH)
-		return !hashed || (r->path.len > 0 && r->path.len < AMP_PATH_MAX && r->path.data[0] == '/' &&
-				   !memchr(r->path.data, 0, r->path.len));
-	if (want == AMP__READ_ITEM__WANT__IDENTITY)
-		return !hashed || r->identity;
+static bool is_path(const ProtobufCBinaryData *path)
+{
+	return path->len > 0 && path->len < AMP_PATH_MAX && path->data[0] == '/' &&
+	       !memchr(path->data, 0, path->len);
+}
+
+static bool path_is_valid(const Amp__ReadResult *r)
+{
+	return !has_content(r) || is_path(&r->path);
+}
+
+static bool identity_is_valid(const Amp__ReadResult *r)
+{
+	return !has_content(r) || r->identity;
+}
+
+static bool hash_is_valid(const Amp__ReadResult *r)
+{
 	if (r->status == AMP__READ_RESULT__STATUS__TOO_LARGE_NOW)
 		return r->identity;
-	return !hashed || (r->sha256.len == AMP_SHA256_SIZE && r->identity && r->script_line.len <= 255);
+	return !has_content(r) ||
+	       (r->sha256.len == AMP_SHA256_SIZE && r->identity && r->script_line.len <= 255);
+}
+
+static bool opened_is_valid(const Amp__ReadResult *r)
+{
+	return r->status != AMP__READ_RESULT__STATUS__CHANGED && (r->path.len == 0 || is_path(&r->path));
+}
+
+static void path_done(struct scand *s, void *owner, const Amp__ReadResult *r, int fd)
+{
+	(void)fd;
+	resolve_done(s, owner, r);
+}
+
+static void path_again(struct scand *s, void *owner)
+{
+	resolve_again(s, owner);
+}
+
+static void content_done(struct scand *s, void *owner, const Amp__ReadResult *r, int fd)
+{
+	(void)fd;
+	judge_result(s, owner, r);
+}
+
+static void content_again(struct scand *s, void *owner)
+{
+	(void)s;
+	judge_reader_died(owner);
+}
+
+static void opened_done(struct scand *s, void *owner, const Amp__ReadResult *r, int fd)
+{
+	opens_done(s, owner, r, fd);
+}
+
+static void opened_again(struct scand *s, void *owner)
+{
+	opens_again(s, owner);
+}
+
+static const struct want wants[] = {
+	[AMP__READ_ITEM__WANT__DIRECTORY_PATH] = {path_is_valid, path_done, path_again, false},
+	[AMP__READ_ITEM__WANT__HASH] = {hash_is_valid, content_done, content_again, false},
+	[AMP__READ_ITEM__WANT__IDENTITY] = {identity_is_valid, content_done, content_again, false},
+	[AMP__READ_ITEM__WANT__OPEN_FILE] = {opened_is_valid, opened_done, opened_again, true},
+	[AMP__READ_ITEM__WANT__OPEN_DIRECTORY] = {opened_is_valid, opened_done, opened_again, true},
+};
+
+/* With it comes a descriptor, exactly if it is to, and one that no other result has. */
+static bool result_is_valid(const struct amp_message *m, const Amp__ReadResult *r, const struct want *want)
+{
+	bool opened = want->opens && r->status == AMP__READ_RESULT__STATUS__OK;
+
+	if (r->status <= AMP__READ_RESULT__STATUS__NONE ||
+	    r->status > AMP__READ_RESULT__STATUS__TOO_LARGE_NOW || r->fd_index > m->fd_count ||
+	    opened != (r->fd_index > 0))
+		return false;
+	return (!opened || m->fds[r->fd_index - 1] >= 0) && want->is_valid(r);
 }
 
 /* What was asked is asked of another (or of a successor). */
 static void give_back(struct scand *s, const struct pending *p)
 {
 	amp_counter_add(&count_asked_again, 1);
-	if (p->want == AMP__READ_ITEM__WANT__DIRECTORY_PATH)
-		resolve_again(s, p->owner);
-	else
-		judge_reader_died(p->owner);
+	wants[p->want].again(s, p->owner);
 }
 
 static int on_read_done(struct amp_channel *ch, struct amp_message *m, void *arg)
@@ -97,14 +172,11 @@ static int on_read_done(struct amp_channel *ch, struct amp_message *m, void *arg
 
 		if (answered(&s->readers[at], r->job, &p) != 0)
 			return -1;
-		if (!result_is_valid(r, p.want)) {
+		if (!result_is_valid(m, r, &wants[p.want])) {
 			give_back(s, &p);
 			return -1;
 		}
-		if (p.want == AMP__READ_ITEM__WANT__DIRECTORY_PATH)
-			resolve_done(s, p.owner, r);
-		else
-			judge_result(s, p.owner, r);
+		wants[p.want].done(s, p.owner, r, r->fd_index ? amp_message_take_fd(m, r->fd_index - 1) : -1);
 	}
 	scand_pump_later(s);
 	return 0;
@@ -121,7 +193,8 @@ static int on_walk_done(struct amp_channel *ch, struct amp_message *m, void *arg
 }
 
 static const struct amp_dispatch table[] = {
-	{AMP_MSG_READ_DONE, &amp__read_done__descriptor, AMP_MSG_MAX - 16, 0, 0, 0, on_read_done},
+	{AMP_MSG_READ_DONE, &amp__read_done__descriptor, AMP_MSG_MAX - 16, 0, AMP_MSG_MAX_FDS, 0,
+	 on_read_done},
 	{AMP_MSG_WALK_ENTRIES, &amp__walk_entries__descriptor, AMP_MSG_MAX - 16, 0, 0, 0, on_walk_entries},
 	{AMP_MSG_WALK_DONE, &amp__walk_done__descriptor, 4096, 0, 0, 0, on_walk_done},
 };

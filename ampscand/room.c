@@ -63,9 +63,11 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
 	if (!s->started)
 		return;
 	resolve_pump(s);
+	opens_pump(s);
 	judge_dispatch(s);
 	readers_flush(s);
 	amp_outbox_pump(s->outbox);
+	takes_pump(s);
 	source_resume(s->handle_source);
 	source_resume(s->fd_source);
 	arm_house_keeping(s);
@@ -114,6 +116,7 @@ bool scand_link_is_left(int64_t lost_ns)
 static void look_for_left_links(struct scand *s)
 {
 	readers_look(s);
+	quard_look(s);
 	if (!scand_link_is_left(s->cloud_lost_ns))
 		return;
 	amp_room_hostile(s->room, AMP_ROLE_CLOUD, 0, cloud_generation, SCAND_LINK_LEFT);
@@ -275,6 +278,7 @@ static int on_policy_end(struct amp_channel *ch, struct amp_message *m, void *ar
 		return -1;
 	rules_free(s->rules);
 	s->rules = s->next_rules;
+	s->rules->restored = s->restored;
 	s->next_rules = NULL;
 	amp_info("policy \"%s\" (#%u) is in force: %s, %zu entries", s->rules->name, s->rules->serial,
 		 s->rules->protect ? "protect" : "audit", s->rules->count);
@@ -396,6 +400,8 @@ static void on_link(struct amp_room *room, enum amp_role_id peer, unsigned insta
 
 	if (peer == AMP_ROLE_READ)
 		readers_link(s, instance, generation, fd);
+	else if (peer == AMP_ROLE_QUARD)
+		quard_link(s, generation, amp_room_peer_pid(room), fd);
 	else
 		cloud_link(s, generation, fd);
 }
@@ -421,8 +427,8 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 	s->pump_event = event_new(s->base, -1, 0, on_pump, s);
 	s->house_timer = evtimer_new(s->base, on_house_keeping, s);
 	if (!s->who || !s->outbox || !s->pump_event || !s->house_timer || jobs_init(s) != 0 ||
-	    resolve_init(s) != 0 || filesystems_init(&s->filesystems) != 0 ||
-	    verdicts_init(&s->verdicts, VERDICTS_MAX) != 0)
+	    acts_init(s) != 0 || quard_init(s) != 0 || resolve_init(s) != 0 ||
+	    filesystems_init(&s->filesystems) != 0 || verdicts_init(&s->verdicts, VERDICTS_MAX) != 0)
 		return -1;
 	amp_room_feature(room, "fanotify by handle", true);
 	return 0;
@@ -437,6 +443,17 @@ static int ready(struct amp_room *room)
 	return report && event_add(report, &tv) == 0 ? 0 : -1;
 }
 
+static void begin_work(struct scand *s)
+{
+	s->started = true;
+	s->drained_ns = amp_clock_realtime();
+	if (s->inherited)
+		intake_replay(s);
+	walks_pump(s);
+	scand_pump_later(s);
+}
+
+/* A file that was restored is not to be taken again just because we are new. */
 static void start(struct amp_room *room)
 {
 	struct scand *s = scand_of(room);
@@ -446,12 +463,8 @@ static void start(struct amp_room *room)
 		event_base_loopbreak(s->base);
 		return;
 	}
-	s->started = true;
-	s->drained_ns = amp_clock_realtime();
-	if (s->inherited)
-		intake_replay(s);
-	walks_pump(s);
-	scand_pump_later(s);
+	if (quard_wait_for_list(s, begin_work))
+		begin_work(s);
 }
 
 static void stop(struct amp_room *room)

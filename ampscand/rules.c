@@ -31,6 +31,7 @@ struct rules *rules_new(const Amp__PolicyBegin *begin)
 	r->protect = begin->mode == AMP__POLICY_BEGIN__MODE__PROTECT;
 	r->max_file_size = begin->max_file_size;
 	r->max_archive_size = begin->max_archive_size;
+	r->as_restored.kind = AMP__POLICY_ENTRY__KIND__ALLOWED;
 	if (!r->name) {
 		rules_free(r);
 		return NULL;
@@ -214,6 +215,8 @@ struct rule *rules_lookup(struct rules *r, const uint8_t sha256[AMP_SHA256_SIZE]
 	size_t at = index_key(sha256) & (r->index_size - 1);
 	struct rule *found = NULL;
 
+	if (r->restored && restored_has(r->restored, sha256))
+		return &r->as_restored;
 	for (; r->index[at]; at = (at + 1) & (r->index_size - 1)) {
 		struct rule *rule = &r->rule[r->index[at] - 1];
 
@@ -225,6 +228,11 @@ struct rule *rules_lookup(struct rules *r, const uint8_t sha256[AMP_SHA256_SIZE]
 			found = rule;
 	}
 	return found;
+}
+
+bool rule_is_restored(const struct rules *r, const struct rule *rule)
+{
+	return rule == &r->as_restored;
 }
 
 static bool match_path(struct rule *rule, const char *path)

@@ -8,6 +8,7 @@
 #ifndef AMPSCAND_RULES_H
 #define AMPSCAND_RULES_H
 
+#include "restored.h"
 #include "who.h"
 
 #include "proto/cli.pb-c.h"
@@ -42,6 +43,9 @@ struct rules {
 	size_t index_size;
 	size_t exclusion_count;
 	size_t *exclusions; /* numbers of the rules that exclude */
+	/* Not the policy's, and not freed with it; NULL: none. */
+	const struct restored *restored;
+	struct rule as_restored; /* what such content is on */
 };
 
 /* An empty set in construction. NULL: bounds broken or ENOMEM. */
@@ -52,9 +56,11 @@ int rules_add(struct rules *r, const Amp__PolicyEntry *entry);
 int rules_seal(struct rules *r);
 void rules_free(struct rules *r);
 
-/* Entry of a hash; allowed wins over blocked. NULL: on no list. The hit is
- * counted by rule_hit(), once a decision rests on it. */
+/* Entry of a hash; restored content is allowed, and allowed wins over blocked. NULL: on no
+ * list. Who decides by it counts the hit. */
 struct rule *rules_lookup(struct rules *r, const uint8_t sha256[AMP_SHA256_SIZE]);
+/* The answer stands for restored content: no list's. */
+bool rule_is_restored(const struct rules *r, const struct rule *rule);
 /* First exclusion that covers the path (NULL: unknown) or, for what a process wrote, the process. */
 struct rule *rules_exclude(struct rules *r, const char *path, const struct who *who, bool by_process);
 

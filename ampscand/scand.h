@@ -3,7 +3,8 @@
  * scanner, its jobs, and who calls whom.
  *
  *   source -> intake -> job -> readers (ampread) -> judge -> act -> outbox
- *                                                             \-> ampmon (kill)
+ *                                                             |-> ampmon (kill)
+ *                                                             \-> take (ampquard)
  *
  * Private to ampscand/.
  */
@@ -21,6 +22,7 @@
 #include "verdicts.h"
 #include "who.h"
 
+#include "proto/quarantine.pb-c.h"
 #include "proto/read.pb-c.h"
 
 #define SCAND_OCCURRENCES_MAX 20000U /* events in hand before reading stops */
@@ -105,6 +107,15 @@ struct reader {
 	unsigned batch_fd_count;
 };
 
+/* What an act wants taken away; waits in the queue of take.c until that is committed. */
+struct take {
+	struct take *next, *prev;
+	bool waiting; /* in the queue */
+	bool on_wire, with_fd;
+	bool suspect; /* was on the wire when ampquard died */
+	unsigned deaths;
+};
+
 struct bucket {
 	struct bucket *next;
 	uid_t uid;
@@ -125,6 +136,7 @@ struct scand {
 	struct verdicts verdicts;
 	struct who_table *who;
 	struct rules *rules, *next_rules;
+	struct restored *restored;
 	size_t next_rules_count;
 
 	struct cache jobs;
@@ -147,7 +159,11 @@ struct scand {
 	struct amp_channel *cloud;
 	int64_t cloud_lost_ns; /* as of a reader */
 	struct amp_outbox *outbox;
-	struct act *acts, *acts_last;
+	struct act *acts, *acts_last; /* the oldest first */
+	struct cache acts_by_serial;
+	struct quard *quard;
+	struct takes *takes;
+	struct opens *opens;
 	struct trail *trails;
 	struct own_directory *own;
 	int64_t drained_ns; /* realtime: the kernel's queue was last seen empty */
@@ -170,6 +186,8 @@ void intake_ops(struct scand *s, struct source_ops *ops); /* what sources call *
 void intake_running(struct scand *s, pid_t pid);
 void intake_walk_entry(struct scand *s, struct walk *w, const struct walk_found *found);
 void intake_replay(struct scand *s);
+/* As a repair would find it; path NULL: not known. */
+void intake_again(struct scand *s, const struct amp_fileid *file, const char *path);
 int intake_own_directory(struct scand *s, const Amp__OwnDirectory *own);
 void intake_free(struct scand *s);
 bool intake_is_full(const struct scand *s); /* reading stops */
@@ -221,8 +239,9 @@ void resolve_free(struct scand *s);
 
 /* readers.c: links to ampread */
 void readers_link(struct scand *s, unsigned instance, unsigned generation, int fd);
-/* Asks a reader; the answer (or its death) finds owner: a struct resolve of a path,
- * a struct job of a hash. fd -1: by handle. 0, or -1: none has room now. */
+/* Asks a reader; the answer (or its death) finds owner: a struct resolve of a path, a struct
+ * job of a hash or an identity, a struct open_item of what is to be opened. fd -1: by handle.
+ * 0, or -1: none has room now. */
 int readers_ask(struct scand *s, void *owner, Amp__ReadItem__Want want, const struct filesystem *fs,
 		const struct amp_fileid *id, uint64_t limit, int fd, int *reader);
 bool readers_have_room(const struct scand *s);
@@ -255,19 +274,60 @@ void judge_dispatch(struct scand *s);				      /* queued jobs to readers with ro
 uint64_t judge_limit(struct scand *s, const struct amp_fileid *id);   /* 0: none; else cooling down */
 int64_t judge_cooldown(struct scand *s, const struct amp_fileid *id); /* ns to wait */
 void judge_policy_changed(struct scand *s);
+/* These, 32 bytes each, are no longer allowed for having been restored. */
+void judge_revoked(struct scand *s, const ProtobufCBinaryData *sha256, size_t n);
 void judge_free(struct scand *s);
 
 /* act.c: what follows a conviction */
+int acts_init(struct scand *s);
 void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const struct rule *rule,
 		 const uint8_t *sha256, const struct amp_identity *identity, bool script,
 		 const char *script_line, size_t script_line_size);
 void act_unjudged(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const char *type,
 		  const char *why);
 int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k);
+/* ampquard's question: quard_killed_again() answers it. 0, or -1: it breaks the protocol. */
+int act_kill_again(struct scand *s, uint64_t question, unsigned generation, const Amp__KillAgain *k);
 void act_committed(uint64_t token, bool aside, void *arg);
+/* For take.c. The take that is sent with this id; NULL: none. */
+struct take *act_find_take(struct scand *s, uint64_t id);
+int act_send_take(struct take *t, struct amp_channel *ch); /* as amp_channel_send() */
+void act_taken(struct take *t, bool aside);		   /* it left the queue */
+bool act_take_has_fd(const struct take *t);
 void acts_park(struct scand *s);
 size_t acts_count(const struct scand *s);
 void act_free(struct scand *s);
+
+/* take.c: what waits for ampquard to commit it */
+int takes_init(struct scand *s);
+void takes_free(struct scand *s);
+void take_put(struct scand *s, struct take *t);
+/* As amp_outbox_attach(). */
+void takes_attach(struct scand *s, struct amp_channel *ch, bool died);
+int takes_acked(struct scand *s, const Amp__TakeAck *ack); /* -1: breaks the protocol */
+void takes_pump(struct scand *s);
+
+/* open.c: descriptors that ampquard asks for */
+struct open_item;
+int opens_init(struct scand *s);
+void opens_free(struct scand *s);
+int opens_ask(struct scand *s, uint64_t question, const Amp__Open *o); /* -1: breaks the protocol */
+void opens_done(struct scand *s, struct open_item *i, const Amp__ReadResult *r, int fd);
+void opens_again(struct scand *s, struct open_item *i); /* its reader died */
+void opens_drop(struct scand *s);			/* nobody waits for the answers any more */
+void opens_pump(struct scand *s);
+
+/* quard.c: the link to ampquard */
+int quard_init(struct scand *s);
+void quard_free(struct scand *s);
+void quard_link(struct scand *s, unsigned generation, pid_t pid, int fd);
+struct amp_channel *quard_channel(const struct scand *s); /* NULL: there is none now */
+/* Of an event: it was ampquard; alive: the process lived when the event was read. */
+bool quard_is_process(const struct scand *s, pid_t pid, bool alive);
+void quard_killed_again(struct scand *s, uint64_t question, unsigned generation);
+/* True: what was restored is known. Else then() is called once it is, or after a while. */
+bool quard_wait_for_list(struct scand *s, void (*then)(struct scand *s));
+void quard_look(struct scand *s); /* as readers_look() */
 
 /* walk.c: repairs and moved directories */
 int walk_repair(struct scand *s, const Amp__Repair *r);

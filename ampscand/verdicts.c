@@ -51,9 +51,35 @@ void verdicts_remove(struct verdicts *v, const struct amp_fileid *id)
 	free(n);
 }
 
+static struct verdict *find_content(struct verdicts *v, const struct amp_fileid *id,
+				    const uint8_t sha256[AMP_SHA256_SIZE])
+{
+	struct verdict *e = (struct verdict *)cache_find(&v->cache, amp_fileid_hash(id), id);
+
+	return e && memcmp(e->sha256, sha256, AMP_SHA256_SIZE) == 0 ? e : NULL;
+}
+
+void verdicts_mark(struct verdicts *v, const struct amp_fileid *id, const uint8_t sha256[AMP_SHA256_SIZE],
+		   enum verdict_mark mark)
+{
+	struct verdict *e = find_content(v, id, sha256);
+
+	if (e)
+		e->marks |= mark;
+}
+
+bool verdicts_marked(struct verdicts *v, const struct amp_fileid *id, const uint8_t sha256[AMP_SHA256_SIZE],
+		     enum verdict_mark mark)
+{
+	const struct verdict *e = find_content(v, id, sha256);
+
+	return e && (e->marks & mark);
+}
+
 void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struct amp_identity *identity,
 		    const uint8_t sha256[AMP_SHA256_SIZE], bool script, uint64_t epoch)
 {
+	unsigned marks = verdicts_marked(v, id, sha256, VERDICT_AUDITED) ? VERDICT_AUDITED : 0;
 	struct verdict *e;
 
 	verdicts_remove(v, id);
@@ -66,6 +92,7 @@ void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struc
 	e->identity = *identity;
 	memcpy(e->sha256, sha256, AMP_SHA256_SIZE);
 	e->script = script;
+	e->marks = marks;
 	e->racy = amp_clock_realtime() - identity->ctime_ns < RACY_NS;
 	e->epoch = epoch;
 	cache_insert(&v->cache, &e->node, amp_fileid_hash(id));
