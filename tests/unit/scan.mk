@@ -1,6 +1,7 @@
 # unit tests and fuzz targets: scan
 UNIT_TESTS += tests/unit/test_buffers tests/unit/test_cache tests/unit/test_parse tests/unit/test_rules \
-	tests/unit/test_verdicts tests/unit/test_filesystems tests/unit/test_park tests/unit/test_script
+	tests/unit/test_verdicts tests/unit/test_filesystems tests/unit/test_park tests/unit/test_script \
+	tests/unit/test_quard
 tests_unit_test_buffers_SOURCES = tests/unit/test_buffers.c tests/unit/scantest.h
 tests_unit_test_buffers_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_buffers_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
@@ -25,6 +26,9 @@ tests_unit_test_park_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
 tests_unit_test_script_SOURCES = tests/unit/test_script.c tests/unit/scantest.h
 tests_unit_test_script_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_script_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+tests_unit_test_quard_SOURCES = tests/unit/test_quard.c tests/unit/quardtest.h tests/unit/scantest.h
+tests_unit_test_quard_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_quard_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
 
 # Hostile buffers. `make check` replays the corpus without libFuzzer.
 check_PROGRAMS += tests/fuzz/replay_fanotify
