@@ -23,7 +23,7 @@ import time
 import traceback
 
 BUILD = os.environ.get("AMP_BUILD", os.getcwd())
-USERS = {"amp-scan": 64901, "amp-read": 64902, "amp-cloud": 64903, "amp-tester": 64910}
+USERS = {"amp-scan": 64901, "amp-read": 64902, "amp-cloud": 64903, "amp-quard": 64904, "amp-tester": 64910}
 GROUPS = dict(USERS, amp=64909)
 INSIDE = "AMP_TEST_INSIDE"
 # Bounds that users rely on, with five times room.
@@ -33,6 +33,7 @@ PROGRAMS = {
     "ampscand": "ampscand/ampscand",
     "ampread": "ampscand/ampread/ampread",
     "ampcloudd": "ampcloudd/ampcloudd",
+    "ampquard": "ampquard/ampquard",
     "ampcli": "ampcli/ampcli",
 }
 EICAR_SHA256 = "275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f"
@@ -136,6 +137,7 @@ class Suite:
         self.base = os.path.join(base, name)
         self.bin = self.base + "/bin"
         self.etc = self.base + "/etc"
+        self.quarantine = self.etc + "/quarantine"  # ampmon makes it
         self.log = self.base + "/log"
         self.run = self.base + "/run"
         self.conf = self.etc + "/ampmon.conf"
@@ -162,6 +164,7 @@ class Suite:
             "bin_dir": self.bin,
             "etc_dir": self.etc,
             "cloud_dir": self.etc + "/cloud",
+            "quarantine_dir": self.quarantine,
             "policy_dir": self.etc + "/policies",
             "policy": self.mode,
             "watch": self.watch,
@@ -266,6 +269,12 @@ class Suite:
 
     def wait_detected(self, path, seconds=SOON):
         return wait_for("a detection of %s" % path, lambda: self.detections(path), seconds)
+
+    def events_json(self):
+        """Lines of events.json and of the files before it, the oldest first."""
+        names = sorted((n for n in os.listdir(self.log) if n.startswith("events.json.")),
+                       key=lambda n: -int(n.rsplit(".", 1)[1])) + ["events.json"]
+        return [json.loads(l) for n in names for l in open("%s/%s" % (self.log, n), "rb")]
 
     def wait_idle(self, seconds=SOON):
         """Nothing in hand, nothing being repaired, three looks in a row."""
@@ -380,9 +389,9 @@ def write(path, data, mode=0o644):
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view):]
+        os.fchmod(fd, mode)  # once it is closed it may be taken away
     finally:
         os.close(fd)
-    os.chmod(path, mode)
     return path
 
 

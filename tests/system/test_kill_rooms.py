@@ -13,7 +13,7 @@ import harness
 from harness import check, wait_for, write
 
 LISTED, OTHERS = 500, 5000
-ROOMS = ["ampscand", "ampread", "ampread+", "ampread++", "ampcloudd", "ampmon"]
+ROOMS = ["ampscand", "ampread", "ampread+", "ampread++", "ampcloudd", "ampquard", "ampmon"]
 
 
 def content(i):
@@ -86,7 +86,7 @@ def case_kill_every_room_while_files_are_written():
     rnd = random.Random(int(os.environ.get("AMP_SEED", "5")))
     end = time.monotonic() + seconds
     turn = 0
-    # At most 8 a minute and role: six roles in turn, one kill every 1.3 s or slower.
+    # At most 8 a minute and role: seven rooms in turn, one kill every 1.3 s or slower.
     while p.poll() is None:
         room = ROOMS[turn % len(ROOMS)]
         turn += 1

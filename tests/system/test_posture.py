@@ -3,7 +3,11 @@
 import harness
 from harness import check
 
-EXPECTED = {"ampmon", "ampscand", "ampread", "ampread/1", "ampread/2", "ampcloudd"}
+EXPECTED = {"ampmon", "ampscand", "ampread", "ampread/1", "ampread/2", "ampcloudd", "ampquard"}
+# Bits of capability.h: ptrace; read-search; none; and what files are changed with.
+USERS = {"ampscand": "amp-scan", "ampread": "amp-read", "ampcloudd": "amp-cloud", "ampquard": "amp-quard"}
+CAPABILITIES = {"ampscand": 1 << 19, "ampread": 1 << 2, "ampcloudd": 0,
+                "ampquard": 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 31 | 1 << 9}
 
 
 def setup(base):
@@ -39,10 +43,10 @@ def case_posture_agrees_with_proc():
             continue
         st = dict(l.rstrip("\n").split(":\t", 1) for l in open("/proc/%d/status" % p["pid"]) if ":\t" in l)
         uids = set(st["Uid"].split())
-        check(uids == {str(harness.USERS[{"ampscand": "amp-scan", "ampread": "amp-read", "ampcloudd": "amp-cloud"}[
-            p["name"].split("/")[0]]])}, "%s: uids %r" % (p["name"], uids))
+        role = p["name"].split("/")[0]
+        check(uids == {str(harness.USERS[USERS[role]])}, "%s: uids %r" % (p["name"], uids))
         check(st["Seccomp"] == "2" and st["NoNewPrivs"] == "1", "%s: %r" % (p["name"], st))
-        caps = {"ampscand": 1 << 19, "ampread": 1 << 2, "ampcloudd": 0}[p["name"].split("/")[0]]
+        caps = CAPABILITIES[role]
         for kind in ("CapEff", "CapPrm"):
             check(int(st[kind], 16) == caps, "%s %s: %s" % (p["name"], kind, st[kind]))
         for kind in ("CapInh", "CapBnd", "CapAmb"):

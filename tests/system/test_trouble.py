@@ -94,6 +94,8 @@ BROKEN = [
     ('user_ampread = "root"', "user_ampread", "must not be root"),
     ("heartbeat_timeout = 300\nheartbeat_timeout = 20", "heartbeat_timeout", "remove one"),
     ("history_max_rows = many", "history_max_rows", ""),
+    ("quarantine_days = 0", "quarantine_days", "from 1 to 36500"),
+    ('user_ampquard = "amp-cloud"', "user_ampquard", "one of its own"),
     ("log_keep = 3 }", "syntax", "write key = value"),
     ('log_keep = "3', "syntax", "close it"),
 ]
@@ -236,7 +238,8 @@ def set_users(without=()):
 def case_a_missing_user():
     """The message names the user and the remedy, the others run, nothing is lost."""
     try:
-        for user, role in (("amp-cloud", "ampcloudd"), ("amp-read", "ampread"), ("amp-scan", "ampscand")):
+        for user, role in (("amp-cloud", "ampcloudd"), ("amp-read", "ampread"), ("amp-scan", "ampscand"),
+                           ("amp-quard", "ampquard")):
             s = new_suite()
             d = place("user-" + role)
             program = harness.program_bytes(user)
@@ -251,7 +254,7 @@ def case_a_missing_user():
             st = s.status()
             check(not st["protected"] and fault["severity"] == "critical", "status: %r" % st)
             others = {x["name"] for x in st["services"] if x["state"] == "running"}
-            for name in ("ampscand", "ampread", "ampcloudd"):
+            for name in ("ampscand", "ampread", "ampcloudd", "ampquard"):
                 check((name in others) == (name != role), "without %s there run %r" % (user, others))
             paths = [write("%s/%d" % (d, i), content(i)) for i in range(20)]
             exe = write(d + "/program", program, 0o755)
@@ -448,7 +451,7 @@ def case_policy_changed_in_mid_flight():
 def case_a_silent_main_loop_is_killed_and_replaced():
     s = new_suite(heartbeat_timeout=3).start()
     d = place("silent")
-    for room in ("ampscand", "ampread", "ampcloudd"):
+    for room in ("ampscand", "ampread", "ampcloudd", "ampquard"):
         pid = s.pids()[room]
         label = [x["name"] for x in s.status()["services"] if x["pid"] == pid][0]
         os.kill(pid, signal.SIGSTOP)
@@ -561,7 +564,7 @@ def case_logs_and_the_record_of_changes():
     told = "".join(lines_of(s, "ampscand"))
     missing = [n for n in known if n not in told]
     check(not missing, "%d of %d detections are not in ampscand's log" % (len(missing), len(known)))
-    for component in ("ampmon", "ampscand", "ampcloudd", "ampread"):
+    for component in ("ampmon", "ampscand", "ampcloudd", "ampread", "ampquard"):
         torn = [l for l in lines_of(s, component) if not re.match(r"\d{4}-\d\d-\d\dT\S+Z %s (error|warn|info|debug) " % component, l)]
         check(not torn, "%s: %r" % (component, torn[:3]))
     check(len(log_files(s)) > 8, "files: %r" % log_files(s))
