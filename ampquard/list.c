@@ -76,7 +76,7 @@ static Amp__CliVaultEntry *to_wire(const struct keeper *k, const struct entry *e
 		set_bytes(&w->path, e->names[0].path, e->names[0].path_size);
 	w->path_unresolved = e->name_count == 0 || e->names[0].unresolved || !e->names[0].path;
 	if (e->state == ENTRY_DONE || e->state == ENTRY_RESTORED)
-		w->until_ns = e->done_ns + (int64_t)k->config.days * DAY_NS;
+		w->until_ns = e->ended_ns + (int64_t)k->config.days * DAY_NS;
 	return w;
 }
 

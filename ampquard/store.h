@@ -113,10 +113,11 @@ Amp__Take *store_detection(struct store *s, const char *detection_id);
 /* *e NULL: there is none such. */
 enum amp_db_error store_find(struct store *s, const char *id, struct entry **e);
 /* Lists: room for max pointers, each malloc'd, entry_free(); of an error there are none.
- * Intent and copied entries with their names, the oldest first, numbers above `after`. */
+ * They have their names, but not their detections.
+ * Intent and copied entries, the oldest first, numbers above `after`. */
 enum amp_db_error store_unfinished(struct store *s, uint64_t after, struct entry **list, size_t max,
 				   size_t *count);
-/* Newest first, numbers below `before` (0: all); without names and detections. */
+/* Newest first, numbers below `before` (0: all). */
 enum amp_db_error store_list(struct store *s, uint64_t before, struct entry **list, size_t max,
 			     size_t *count);
 /* Done before that time, the oldest first (restored ones: restored before it). */

@@ -243,8 +243,7 @@ static void forget(struct entry **list, size_t *count)
 }
 
 /* The row in hand, if it is sound, behind the others. */
-static enum amp_db_error append(struct store *s, sqlite3_stmt *stmt, struct entry **list, size_t *count,
-				bool names)
+static enum amp_db_error append(struct store *s, sqlite3_stmt *stmt, struct entry **list, size_t *count)
 {
 	struct entry *e;
 	enum amp_db_error error = read_entry(s, stmt, &e);
@@ -256,18 +255,18 @@ static enum amp_db_error append(struct store *s, sqlite3_stmt *stmt, struct entr
 	if (error != AMP_DB_OK)
 		return error;
 	list[(*count)++] = e;
-	return names ? read_names(s, e) : AMP_DB_OK;
+	return read_names(s, e);
 }
 
 /* Its parameter is bound. No LIMIT in it: bad rows must not make a full page an empty one. */
 static enum amp_db_error read_list(struct store *s, sqlite3_stmt *stmt, struct entry **list, size_t max,
-				   size_t *count, bool names)
+				   size_t *count)
 {
 	enum amp_db_error error = AMP_DB_OK, end;
 	int rc = SQLITE_DONE;
 
 	while (error == AMP_DB_OK && *count < max && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
-		error = append(s, stmt, list, count, names);
+		error = append(s, stmt, list, count);
 	end = store_finish(s, stmt, error == AMP_DB_OK ? rc : SQLITE_OK);
 	if (error == AMP_DB_OK)
 		error = end;
@@ -286,7 +285,7 @@ enum amp_db_error store_unfinished(struct store *s, uint64_t after, struct entry
 	if (error != AMP_DB_OK)
 		return error;
 	store_bind_number(stmt, 1, after);
-	return read_list(s, stmt, list, max, count, true);
+	return read_list(s, stmt, list, max, count);
 }
 
 enum amp_db_error store_list(struct store *s, uint64_t before, struct entry **list, size_t max, size_t *count)
@@ -298,7 +297,7 @@ enum amp_db_error store_list(struct store *s, uint64_t before, struct entry **li
 	if (error != AMP_DB_OK)
 		return error;
 	store_bind_number(stmt, 1, before ? before : INT64_MAX);
-	return read_list(s, stmt, list, max, count, false);
+	return read_list(s, stmt, list, max, count);
 }
 
 enum amp_db_error store_older(struct store *s, int64_t before_ns, struct entry **list, size_t max,
@@ -311,7 +310,7 @@ enum amp_db_error store_older(struct store *s, int64_t before_ns, struct entry *
 	if (error != AMP_DB_OK)
 		return error;
 	sqlite3_bind_int64(stmt, 1, before_ns);
-	return read_list(s, stmt, list, max, count, false);
+	return read_list(s, stmt, list, max, count);
 }
 
 enum amp_db_error store_totals(struct store *s, uint64_t *entries, uint64_t *unfinished, uint64_t *stored)
