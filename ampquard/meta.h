@@ -16,14 +16,16 @@
 
 /*
  * Fills uid to xattrs_unread of *m (malloc'd pieces: meta_free) from an open file. Attributes
- * that cannot be read, or are more than VAULT_META_MAX holds, are named in xattrs_unread.
+ * that cannot be read, or are more than VAULT_META_MAX holds, are named in xattrs_unread;
+ * "*" there: they could not be listed. The fields before are not touched.
  * 0, or -1 and errno.
  */
 int meta_gather(int fd, Amp__VaultMeta *m);
 /* Frees what meta_gather() allocated, not *m. */
 void meta_free(Amp__VaultMeta *m);
 
-/* What could not be brought back: sentences, malloc'd. */
+/* What could not be brought back: sentences, malloc'd, UTF-8 (names in arguments are to be
+ * escaped). At most 64, together below 40 KiB; the last says that there is more. */
 struct meta_left {
 	char **text;
 	size_t count;

@@ -44,7 +44,11 @@ void vault_close(struct vault *v);
 /* Would `more` bytes leave VAULT_KEEP_FREE per cent? False: no, or it cannot be told. */
 bool vault_has_room(const struct vault *v, uint64_t more);
 
-/* Begins entry meta->entry_id as ID.part: header and sealed metadata. NULL and errno. */
+/*
+ * Begins entry meta->entry_id as ID.part: header and sealed metadata. One writer an id at a time.
+ * What is written may wait in memory until vault_finish(). NULL and errno; EINVAL: a field of meta is
+ * beyond its bounds (vf_meta_pack()), EMSGSIZE: all of them are.
+ */
 struct vault_writer *vault_create(struct vault *v, const Amp__VaultMeta *meta);
 /* The next n (1 to VAULT_CHUNK) bytes. 0, or -1 and errno. */
 int vault_write(struct vault_writer *w, const void *data, size_t n);
@@ -60,11 +64,11 @@ void vault_abort(struct vault_writer *w);
 int vault_sync(struct vault *v);
 
 enum vault_answer {
-	VAULT_DATA, /* n bytes in buf */
-	VAULT_HOLE, /* n bytes of hole */
-	VAULT_END,  /* all of it was there, size and order are right; sha256 is what the end says */
-	VAULT_TAMPERED,
-	VAULT_FAILED /* errno */
+	VAULT_DATA,	/* n bytes in buf */
+	VAULT_HOLE,	/* n bytes of hole */
+	VAULT_END,	/* all of it was there, size and order are right; sha256 is what the end says */
+	VAULT_TAMPERED, /* also: a link, another owner or mode than we give */
+	VAULT_FAILED	/* errno */
 };
 
 /* NULL: *why is VAULT_TAMPERED or VAULT_FAILED (errno, ENOENT: there is none). */

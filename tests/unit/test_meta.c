@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -27,9 +28,11 @@ static const uint32_t acl[] = {
 /* Revision 2, effective; cap_net_raw. */
 static const uint32_t capability[] = {0x02000001, 1U << 13, 0, 0, 0};
 
+static uid_t began; /* as root of our own user namespace we are none */
+
 static bool is_root(void)
 {
-	if (geteuid() == 0)
+	if (began == 0)
 		return true;
 	print_message("NOT TESTED, owners and privileges: not root\n");
 	return false;
@@ -156,9 +159,6 @@ static int leave(void **state)
 {
 	struct place *p = *state;
 
-	if (p->dir.mounted) /* not MNT_DETACH: the loop device goes with it */
-		assert_int_equal(umount(p->dir.path), 0);
-	p->dir.mounted = false;
 	if (p->image[0])
 		unlink(p->image);
 	dir_remove(&p->dir);
@@ -212,6 +212,7 @@ static void test_exact(void **state)
 	b = make(&p->dir, "new");
 	assert_int_equal(write(b, "content", 7), 7);
 	meta_apply(b, &old, true, &left);
+	times_of(b, 1, 2); /* whatever happened until it had its name */
 	meta_apply_last(b, &old, &left);
 	show(&left);
 	assert_int_equal(left.count, 0);
@@ -458,6 +459,7 @@ static void toggle(int fd)
 {
 	static uint8_t value[2000];
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* also if the test fails */
 	for (;;) {
 		memset(value, 'a', sizeof(value));
 		fsetxattr(fd, "user.toggle", value, 100, 0);
@@ -557,5 +559,6 @@ int main(void)
 		cmocka_unit_test(test_many_sentences),
 	};
 
+	began = geteuid();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -578,23 +578,79 @@ static void test_many_attributes(void **state)
 	assert_int_equal(complete_read(f->vault, ID_A), VAULT_END);
 }
 
-/* Small in the file, huge once unpacked: the memory for it is bounded. */
+/* Legal in every field and small in the file, but huge once unpacked: the memory for it is bounded. */
 static void test_meta_bomb(void **state)
 {
-	size_t n = VAULT_META_MAX;
-	uint8_t *packed = malloc(n);
+	static const uint8_t xattr[] = {0xa2, 0x01, 0x03, 0x0a, 0x01, 'a'}; /* field 20, its name "a" */
+	uint8_t *packed = malloc(VAULT_META_MAX);
+	struct vf_meta *meta;
+	Amp__VaultMeta m;
+	size_t n;
 
 	(void)state;
 	assert_non_null(packed);
-	memset(packed, 0, n);
-	for (size_t i = 0; i + 3 <= n; i += 3) {
-		packed[i] = 0xa2; /* field 20, length-delimited: two bytes of tag */
-		packed[i + 1] = 0x01;
-		packed[i + 2] = 0;
-	}
+	meta_of(&m, ID_A);
+	n = amp__vault_meta__pack(&m, packed);
+	for (int i = 0; i < 10; i++, n += sizeof(xattr))
+		memcpy(packed + n, xattr, sizeof(xattr));
+	meta = vf_meta_open(packed, n, ID_A);
+	assert_non_null(meta);
+	assert_int_equal(vf_meta_get(meta)->n_xattrs, 10);
+	vf_meta_free(meta);
+	for (; n + sizeof(xattr) <= VAULT_META_MAX; n += sizeof(xattr))
+		memcpy(packed + n, xattr, sizeof(xattr));
 	assert_null(vf_meta_open(packed, n, ID_A));
 	assert_int_equal(errno, EBADMSG);
 	free(packed);
+}
+
+/* No two records share a nonce, nor two files a key: the same content never looks the same. */
+static void test_nonces(void **state)
+{
+	static const uint8_t key[VF_KEY_SIZE], zero[16];
+	uint8_t header[VF_HEADER_SIZE], out[6][VF_AROUND + sizeof(zero)];
+	struct vf_file *f = NULL;
+
+	(void)state;
+	for (int i = 0; i < 6; i++) {
+		if (i % 3 == 0) {
+			vf_free(f);
+			f = vf_new(key, ID_A, header);
+			assert_non_null(f);
+			assert_int_equal(vf_seal_meta(f, zero, sizeof(zero), out[i]), 0);
+		} else {
+			assert_int_equal(vf_seal_data(f, zero, sizeof(zero), out[i]), 0);
+		}
+		for (int k = 0; k < i; k++)
+			assert_memory_not_equal(out[k] + VF_HEAD_SIZE, out[i] + VF_HEAD_SIZE, sizeof(zero));
+	}
+	vf_free(f);
+}
+
+/* What a head says is proven by its own record, not only by END. */
+static void test_head_is_sealed(void **state)
+{
+	static const uint8_t key[VF_KEY_SIZE];
+	uint8_t header[VF_HEADER_SIZE], meta[VF_AROUND + 1], hole[VF_AROUND], plain[1] = {0};
+	struct vf_file *f = vf_new(key, ID_A, header);
+	struct vf_record r;
+
+	(void)state;
+	assert_non_null(f);
+	assert_int_equal(vf_seal_meta(f, "m", 1, meta), 0);
+	assert_int_equal(vf_seal_hole(f, 4096, hole), 0);
+	hole[16] ^= 1;
+	assert_int_equal(vf_rewind(f), 0);
+	assert_int_equal(vf_head(f, hole, &r), 0);
+	assert_int_equal(r.length, 4097);
+	assert_int_equal(vf_open(f, hole + VF_HEAD_SIZE, plain), -1);
+	assert_int_equal(errno, EBADMSG);
+	hole[16] ^= 1;
+	assert_int_equal(vf_head(f, hole, &r), -1); /* nothing after that */
+	assert_int_equal(vf_rewind(f), 0);
+	assert_int_equal(vf_head(f, hole, &r), 0);
+	assert_int_equal(vf_open(f, hole + VF_HEAD_SIZE, plain), 0);
+	vf_free(f);
 }
 
 static void test_format_order(void **state)
@@ -845,6 +901,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_large_meta, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_attributes, setup, teardown),
 		cmocka_unit_test(test_meta_bomb),
+		cmocka_unit_test(test_nonces),
+		cmocka_unit_test(test_head_is_sealed),
 		cmocka_unit_test(test_format_order),
 		cmocka_unit_test_setup_teardown(test_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_second_keeper, setup, teardown),
