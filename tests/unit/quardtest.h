@@ -127,6 +127,7 @@ struct rig {
 	uint32_t mode;
 	bool script;
 	bool silent_opens; /* they are not answered */
+	bool without_fd;   /* they are, but nothing is passed */
 	Amp__ReadResult__Status open_status;
 	size_t paths, hashes, opens;
 	/* ampcloudd */
@@ -253,7 +254,7 @@ static void read_answer(struct rig *g, struct amp_channel *ch, const Amp__ReadIt
 	r.sha256.len = sizeof(sha);
 	r.script = g->script;
 	/* A file's descriptor is told from a directory's by what it leads to. */
-	if (opens && r.status == AMP__READ_RESULT__STATUS__OK) {
+	if (opens && r.status == AMP__READ_RESULT__STATUS__OK && !g->without_fd) {
 		fd = open(item->want == AMP__READ_ITEM__WANT__OPEN_FILE ? "/dev/null" : "/",
 			  O_RDONLY | O_CLOEXEC);
 		r.fd_index = 1;

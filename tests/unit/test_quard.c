@@ -402,6 +402,26 @@ static void test_open_deaths(void **state)
 	rig_free(g);
 }
 
+/* A reader that has opened it and passes nothing, or passes what was not to be opened. */
+static void test_open_hostile(void **state)
+{
+	struct rig *g = rig_start(true);
+
+	(void)state;
+	g->without_fd = true;
+	ask_open(g, 31, FSID, 22, 0);
+	rig_run(g, 50);
+	assert_int_equal(g->room.hostile, 1);
+	assert_int_equal(g->room.hostile_role, AMP_ROLE_READ);
+	assert_int_equal(g->opened, 0);
+	g->without_fd = false;
+	rig_link_reader(g); /* its successor is asked */
+	rig_until(g, &g->opened, 1);
+	assert_int_equal(g->opened_file, AMP__OPENED__STATUS__OK);
+	close(g->opened_fds[0]);
+	rig_free(g);
+}
+
 /* Eight in hand, 64 that wait; who asks for more does not keep to what was agreed. */
 static void test_open_many(void **state)
 {
@@ -771,6 +791,8 @@ static void test_own_renames(void **state)
 	assert_int_equal(g->s->walk_count, 1);
 	/* Dead: its events may still come, but whoever has its number now is another. */
 	rig_quard_dies(g);
+	assert_int_equal(judged_after(g, EVENT_RENAME, pid, -1), 0);
+	assert_int_equal(judged_after(g, EVENT_RENAME, pid, alive), 1);
 	rig_link_quard(g);
 	assert_int_not_equal(g->room.peer_pid, pid);
 	assert_int_equal(judged_after(g, EVENT_RENAME, pid, -1), 0);
@@ -802,6 +824,7 @@ int main(void)
 		cmocka_unit_test(test_open_fails),
 		cmocka_unit_test(test_open_stand_in),
 		cmocka_unit_test(test_open_deaths),
+		cmocka_unit_test(test_open_hostile),
 		cmocka_unit_test(test_open_many),
 		cmocka_unit_test(test_open_in_turn),
 		cmocka_unit_test(test_open_dropped),

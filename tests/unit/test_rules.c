@@ -489,6 +489,40 @@ static void test_kind_names(void **state)
 	assert_string_equal(rule_kind_name(&r), "unknown");
 }
 
+/* What was restored is allowed, whatever the lists say, until it is revoked. */
+static void test_restored(void **state)
+{
+	struct rules *r = empty();
+	struct restored *restored = restored_new();
+	uint8_t one[AMP_SHA256_SIZE] = {1};
+	struct rule *rule;
+
+	(void)state;
+	assert_non_null(restored);
+	assert_int_equal(add_hash(r, KIND(BLOCKED), 1, "evil"), 0);
+	assert_int_equal(rules_seal(r), 0);
+	r->restored = restored;
+	assert_int_equal(lookup(r, 1)->kind, KIND(BLOCKED));
+	assert_int_equal(restored_add(restored, one), 0);
+	assert_int_equal(restored_add(restored, one), 0);
+	assert_int_equal(restored_count(restored), 1);
+	rule = lookup(r, 1);
+	assert_int_equal(rule->kind, KIND(ALLOWED));
+	assert_true(rule_is_restored(r, rule));
+	assert_null(lookup(r, 2));
+	/* A list under way adds; only whole does it replace. */
+	assert_int_equal(restored_begin(restored), 0);
+	assert_true(restored_has(restored, one));
+	restored_end(restored);
+	assert_false(restored_has(restored, one));
+	assert_int_equal(restored_add(restored, one), 0);
+	assert_true(restored_remove(restored, one));
+	assert_false(restored_remove(restored, one));
+	assert_int_equal(lookup(r, 1)->kind, KIND(BLOCKED));
+	rules_free(r);
+	restored_free(restored);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -505,6 +539,7 @@ int main(void)
 		cmocka_unit_test(test_process_is_looked_up_again),
 		cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_kind_names),
+		cmocka_unit_test(test_restored),
 	};
 
 	return cmocka_run_group_tests_name("rules", tests, set_up, NULL);
