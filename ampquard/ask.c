@@ -89,8 +89,10 @@ static int on_restore(struct amp_channel *client, struct amp_message *m, void *a
 		 (dir->len >= AMP_PATH_MAX || dir->data[0] != '/' || memchr(dir->data, 0, dir->len)))
 		amp_cli_error(client, m->id, AMP__CLI_ERROR__CODE__BAD_REQUEST,
 			      "the directory must be an absolute path");
-	else
+	else {
+		quard_keep_waiting(arg, amp_cli_client_serial(client), m->id);
 		hand_over(arg, client, m, restore_ask);
+	}
 	return 0;
 }
 

@@ -257,6 +257,7 @@ int quard_main(void);
  * ENOMEM (also when too many are in hand: no peer that keeps to the protocol has so many). */
 int quard_submit(struct quard *q, request_work *work, uint64_t id, uint64_t serial,
 		 const ProtobufCMessage *body, const int fds[2]);
-struct amp_cliserver *quard_cliserver(struct quard *q);
+/* A client's request takes long: it is told every 2 s until it has its answer. */
+void quard_keep_waiting(struct quard *q, uint64_t client, uint64_t id);
 
 #endif

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #define ACK_NS	    (10 * AMP_NS_PER_SEC)
-#define PROGRESS_NS (2 * AMP_NS_PER_SEC)
+#define PROGRESS_NS AMP_NS_PER_SEC
 
 enum restore_step { RESTORE_PROVE, RESTORE_ALLOW, RESTORE_ASK, RESTORE_WRITE, RESTORE_COMMIT };
 

@@ -13,6 +13,8 @@
 #include "outbox.h"
 #include "room.h"
 
+#include "proto/cli.pb-c.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,8 @@
 
 #define WHOLE	    (AMP_MSG_MAX - sizeof(struct amp_wire_header))
 #define FLUSH_MS    500
+#define WORD_S	    2
+#define PATIENT_MAX 8U	  /* restores asked for; one is worked on at a time */
 #define ERRANDS_MAX 4096U /* in hand; ampscand has 256 takes on the wire at most */
 
 struct peer {
@@ -44,6 +48,15 @@ struct round {
 	int64_t due_ns;
 };
 
+/*
+ * A restore takes its time (a disk syncs 2 GB), and its client waits no longer
+ * than 5 s for a word.
+ */
+struct patience {
+	uint64_t client, id; /* client 0: free */
+	uint64_t bytes_done, bytes;
+};
+
 struct quard {
 	struct amp_room *room;
 	struct amp_iothread *io;
@@ -54,7 +67,8 @@ struct quard {
 	uint64_t serials;
 	unsigned errands; /* in hand */
 	struct round round;
-	struct event *due;
+	struct event *due, *word;
+	struct patience patient[PATIENT_MAX];
 	bool stopping;
 };
 
@@ -77,9 +91,73 @@ static void say_to_scand(struct quard *q, const struct effect *e)
 	peer_hostile(q, p, AMP_ROLE_SCAN, "does not read what it is told");
 }
 
+static struct patience *patience_of(struct quard *q, uint64_t client, uint64_t id)
+{
+	for (size_t i = 0; i < PATIENT_MAX; i++)
+		if (q->patient[i].client == client && q->patient[i].id == id)
+			return &q->patient[i];
+	return NULL;
+}
+
+void quard_keep_waiting(struct quard *q, uint64_t client, uint64_t id)
+{
+	struct patience *p = patience_of(q, 0, 0);
+	struct timeval tv = {.tv_sec = WORD_S};
+
+	if (!p)
+		return;
+	*p = (struct patience){.client = client, .id = id};
+	evtimer_add(q->word, &tv);
+}
+
+static void on_word(evutil_socket_t fd, short what, void *arg)
+{
+	struct quard *q = arg;
+	struct timeval tv = {.tv_sec = WORD_S};
+
+	(void)fd;
+	(void)what;
+	for (size_t i = 0; i < PATIENT_MAX; i++) {
+		struct patience *p = &q->patient[i];
+		struct amp_channel *client = p->client ? amp_cli_client_find(q->cli, p->client) : NULL;
+		Amp__CliRestoreReply reply = AMP__CLI_RESTORE_REPLY__INIT;
+
+		if (!client) {
+			*p = (struct patience){0};
+			continue;
+		}
+		reply.more = true;
+		reply.bytes_done = p->bytes_done;
+		reply.bytes = p->bytes;
+		amp_channel_send(client, AMP_MSG_CLI_RESTORE_REPLY, p->id, &reply.base, NULL, 0);
+		evtimer_add(q->word, &tv);
+	}
+}
+
+/* True: it was only a word of how far it is, which the client gets in its time. */
+static bool is_only_a_word(struct quard *q, const struct effect *e)
+{
+	const Amp__CliRestoreReply *reply = (const Amp__CliRestoreReply *)e->body;
+	struct patience *p = patience_of(q, e->serial, e->id);
+	bool word = e->to == EFFECT_CLIENT && e->type == AMP_MSG_CLI_RESTORE_REPLY && reply->more;
+
+	if (!p)
+		return word;
+	if (word) {
+		p->bytes_done = reply->bytes_done;
+		p->bytes = reply->bytes;
+	} else {
+		*p = (struct patience){0};
+	}
+	return word;
+}
+
 static void say_to_client(struct quard *q, const struct effect *e)
 {
 	struct amp_channel *client = q->cli ? amp_cli_client_find(q->cli, e->serial) : NULL;
+
+	if (is_only_a_word(q, e))
+		return;
 
 	if (!client)
 		return;
@@ -212,11 +290,6 @@ failed:
 	free(e);
 	errno = ENOMEM;
 	return -1;
-}
-
-struct amp_cliserver *quard_cliserver(struct quard *q)
-{
-	return q->cli;
 }
 
 /* --- the link to ampscand ------------------------------------------------------- */
@@ -479,7 +552,8 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 	q->outbox = amp_outbox_new(&ob);
 	q->keeper = q->io ? new_keeper(q, conf) : NULL;
 	q->due = evtimer_new(amp_room_base(room), on_due, q);
-	if (!q->keeper || !q->outbox || !q->due) {
+	q->word = evtimer_new(amp_room_base(room), on_word, q);
+	if (!q->keeper || !q->outbox || !q->due || !q->word) {
 		amp_error("start: %s", strerror(errno));
 		return -1;
 	}
@@ -506,6 +580,7 @@ static void stop(struct amp_room *room)
 	struct quard *q = amp_room_arg(room);
 
 	q->stopping = true;
+	evtimer_del(q->word);
 	amp_cliserver_free(q->cli);
 	q->cli = NULL;
 	amp_iothread_free(q->io);
