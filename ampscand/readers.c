@@ -158,6 +158,15 @@ static void give_back(struct scand *s, const struct pending *p)
 	wants[p->want].again(s, p->owner);
 }
 
+/* Passed, and no result speaks of it. */
+static bool descriptors_left(const struct amp_message *m)
+{
+	for (unsigned i = 0; i < m->fd_count; i++)
+		if (m->fds[i] >= 0)
+			return true;
+	return false;
+}
+
 static int on_read_done(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	struct scand *s = arg;
@@ -179,7 +188,7 @@ static int on_read_done(struct amp_channel *ch, struct amp_message *m, void *arg
 		wants[p.want].done(s, p.owner, r, r->fd_index ? amp_message_take_fd(m, r->fd_index - 1) : -1);
 	}
 	scand_pump_later(s);
-	return 0;
+	return descriptors_left(m) ? -1 : 0;
 }
 
 static int on_walk_entries(struct amp_channel *ch, struct amp_message *m, void *arg)

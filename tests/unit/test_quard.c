@@ -419,6 +419,10 @@ static void test_open_hostile(void **state)
 	rig_until(g, &g->opened, 1);
 	assert_int_equal(g->opened_file, AMP__OPENED__STATUS__OK);
 	close(g->opened_fds[0]);
+	g->surplus_fd = true;
+	rig_write(g, 50, "name");
+	rig_run(g, 50);
+	assert_int_equal(g->room.hostile, 2);
 	rig_free(g);
 }
 
