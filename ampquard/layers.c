@@ -4,7 +4,7 @@
  * An overlay is known by its device number, however many namespaces have it.
  * The kernel shows the layers as they were given to mount(2): absolute, or
  * relative to where the mounter stood (Docker, Podman: two above the mount
- * point), in the view of the mounter.
+ * point; containerd: above the absolute upper layer), in the view of the mounter.
  */
 #include "layers.h"
 
@@ -31,7 +31,7 @@
 #define LAYERS_MAX     16384U
 #define NAMESPACES_MAX 4096U
 #define OVERLAYS_MAX   16384U
-#define BASES_MAX      4U	  /* guesses where relative layers begin */
+#define BASES_MAX      8U	  /* guesses where relative layers begin */
 #define LINE_MAX_SIZE  (4U << 20) /* a mount's line: 500 layers of 4 KiB and more */
 #define LEVELS_MAX     4096U
 #define LOOK_EVERY     AMP_NS_PER_SEC
@@ -189,7 +189,7 @@ unsigned layers_of_options(const char *options, void (*found)(const char *path, 
 static void too_many(struct layers *l, const char *what)
 {
 	if (!l->warned)
-		amp_warn("layers of overlays: %s; until then every file counts as part of one", what);
+		amp_warn("layers of overlays: %s; every file counts as part of one", what);
 	l->warned = l->unknown = true;
 }
 
@@ -221,12 +221,13 @@ static void add_known(struct layers *l, int fd)
 static void add_possible(struct layers *l, char *prefix, bool anything)
 {
 	struct possible *larger = NULL;
+	const char *before = l->possible_count > 0 ? l->possible[l->possible_count - 1].prefix : NULL;
 
-	for (size_t i = 0; prefix && i < l->possible_count; i++)
-		if (l->possible[i].prefix && strcmp(l->possible[i].prefix, prefix) == 0) {
-			free(prefix);
-			return;
-		}
+	if ((prefix && before && strcmp(before, prefix) == 0) || /* layers of an overlay share it */
+	    (anything && l->possible_count > 0 && !before)) {
+		free(prefix);
+		return;
+	}
 	if (room_for(l) && (prefix || anything))
 		larger = realloc(l->possible, (l->possible_count + 1) * sizeof(*larger));
 	if (!larger) {
@@ -239,6 +240,36 @@ static void add_possible(struct layers *l, char *prefix, bool anything)
 }
 
 /* ---- resolving ---- */
+
+static void add_base(struct overlay *o, const char *path)
+{
+	for (size_t i = 0; i < o->base_count; i++)
+		if (strcmp(o->bases[i], path) == 0)
+			return;
+	if (o->base_count < BASES_MAX && (o->bases[o->base_count] = strdup(path)))
+		o->base_count++;
+}
+
+/* One and two above the mount point, or above a layer that is absolute (containerd). */
+static void overlay_bases(struct overlay *o, const char *path)
+{
+	char *copy = strdup(path), *slash;
+
+	for (unsigned i = 0; copy && i < 2; i++) {
+		slash = strrchr(copy, '/');
+		if (!slash || slash == copy)
+			break;
+		*slash = '\0';
+		add_base(o, copy);
+	}
+	free(copy);
+}
+
+static void layer_base(const char *path, void *arg)
+{
+	if (path[0] == '/')
+		overlay_bases(arg, path);
+}
 
 static int open_layer(const char *path, bool ours)
 {
@@ -295,21 +326,20 @@ static void absolute_layer(const struct one_overlay *in, const char *path)
 /* Each guess where it begins; a wrong one does no harm. */
 static void relative_layer(const struct one_overlay *in, const char *name)
 {
+	const bool link = strncmp(name, "l/", 2) == 0; /* to "../ID/diff" */
 	bool found = false;
 
 	for (size_t i = 0; i < in->o->base_count && !found; i++) {
 		char *path = join(in->o->bases[i], name);
 
-		if (!path)
-			break;
-		found = resolve(in->l, path, in->o->ours) > 0;
+		found = path && resolve(in->l, path, in->o->ours) > 0;
 		free(path);
 	}
 	if (found)
 		return;
-	for (size_t i = 0; i < in->o->base_count; i++)
+	for (size_t i = 0; link && i < in->o->base_count; i++)
 		add_possible(in->l, strdup(in->o->bases[i]), false);
-	if (in->o->base_count == 0)
+	if (!link || in->o->base_count == 0)
 		add_possible(in->l, NULL, true);
 }
 
@@ -339,6 +369,7 @@ static void resolve_all(const struct look *k)
 	for (size_t i = 0; i < k->count; i++) {
 		struct one_overlay in = {.l = k->l, .o = k->overlays[i]};
 
+		layers_of_options(in.o->options, layer_base, k->overlays[i]);
 		layers_of_options(in.o->options, one_layer, &in);
 	}
 	if (k->l->known_count > 0)
@@ -389,24 +420,6 @@ static struct overlay *overlay_keep(struct look *k, const struct overlay *key, c
 	return larger[k->count++] = o;
 }
 
-/* Two above the mount point. Of our own namespace first: those paths are true. */
-static void overlay_base(struct overlay *o, char *point)
-{
-	char *slash;
-
-	for (unsigned i = 0; i < 2; i++) {
-		slash = strrchr(point, '/');
-		if (!slash || slash == point)
-			return;
-		*slash = '\0';
-	}
-	for (size_t i = 0; i < o->base_count; i++)
-		if (strcmp(o->bases[i], point) == 0)
-			return;
-	if (o->base_count < BASES_MAX && (o->bases[o->base_count] = strdup(point)))
-		o->base_count++;
-}
-
 /* id parent major:minor root point options [...] - type source options */
 static void parse_line(struct look *k, char *line, bool ours)
 {
@@ -429,7 +442,7 @@ static void parse_line(struct look *k, char *line, bool ours)
 		return;
 	o->ours |= ours;
 	unescape_octal(point);
-	overlay_base(o, point);
+	overlay_bases(o, point);
 }
 
 /* ---- mountinfo of a process ---- */
@@ -600,8 +613,10 @@ void layers_refresh(struct layers *l)
 
 static bool below(const char *path, const char *dir)
 {
-	const size_t n = strlen(dir);
+	size_t n = strlen(dir);
 
+	while (n > 0 && dir[n - 1] == '/')
+		n--;
 	return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 

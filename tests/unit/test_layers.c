@@ -182,6 +182,7 @@ static void let_go(pid_t pid, int hold)
 {
 	int status;
 
+	assert_int_equal(write(hold, "x", 1), 1); /* later children hold its pipe open, too */
 	close(hold);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -224,13 +225,22 @@ static void other_namespaces(void **state)
 	layers_free(l);
 }
 
+static const char *foreign_point, *foreign_lower;
+
 static void foreign_relative(void)
 {
 	QT_CHECK(chdir(qt_path("four")) == 0);
-	QT_CHECK(mount_overlay("lower", "upper", "work", "at") == 0);
+	QT_CHECK(mount_overlay(foreign_lower, qt_path("four/upper"), qt_path("four/work"),
+			       qt_path(foreign_point)) == 0);
 }
 
-/* A guess that leads to nothing: what lies where it could begin counts as part of it. */
+static void foreign_relative_all(void)
+{
+	QT_CHECK(chdir(qt_path("four")) == 0);
+	QT_CHECK(mount_overlay(foreign_lower, "upper", "work", qt_path(foreign_point)) == 0);
+}
+
+/* Relative layers in other namespaces: guessed, or everything may be one. */
 static void relative_elsewhere(void **state)
 {
 	struct layers *l = layers_new();
@@ -242,12 +252,88 @@ static void relative_elsewhere(void **state)
 	make_tree("four");
 	close(qt_mkdir("five", 0755));
 	close(qt_mkdir("five/in", 0755));
-	pid = foreign(foreign_relative, &hold);
+	close(qt_mkdir("five/in/at", 0755));
+	amp_clock_freeze(100 * AMP_NS_PER_SEC, 100 * AMP_NS_PER_SEC);
+	/* one above the mount point; above the upper layer; two above */
+	foreign_lower = "lower";
+	foreign_point = "four/at";
+	pid = foreign(foreign_relative_all, &hold);
 	layers_refresh(l);
-	assert_true(contains(l, "four/upper"));
+	assert_true(contains(l, "four/lower/in") && contains(l, "four/upper"));
+	assert_false(contains(l, "five") || contains(l, "four"));
+	let_go(pid, hold);
+	foreign_point = "five/in/at";
+	pid = foreign(foreign_relative, &hold);
+	amp_clock_advance(2 * AMP_NS_PER_SEC);
+	layers_refresh(l);
+	assert_true(contains(l, "four/lower/in") && contains(l, "four/upper"));
+	assert_false(contains(l, "five") || contains(l, "four"));
+	let_go(pid, hold);
+	pid = foreign(foreign_relative_all, &hold);
+	amp_clock_advance(2 * AMP_NS_PER_SEC);
+	layers_refresh(l);
+	assert_true(contains(l, "four/lower/in") && contains(l, "five"));
+	let_go(pid, hold);
+	amp_clock_advance(2 * AMP_NS_PER_SEC);
+	layers_refresh(l);
+	assert_false(contains(l, "four/lower/in") || contains(l, "five"));
+	amp_clock_release();
+	layers_free(l);
+}
+
+/* Short links that the kernel has not in its cache: all that is beside them. */
+static void links_not_cached(void **state)
+{
+	struct layers *l = layers_new();
+	int hold;
+	pid_t pid;
+
+	(void)state;
+	QT_NEED();
+	close(qt_mkdir("four/l", 0755));
+	assert_int_equal(symlink("../lower", qt_path("four/l/ABC")), 0);
+	foreign_lower = "l/ABC";
+	foreign_point = "four/at";
+	pid = foreign(foreign_relative_all, &hold);
+	assert_int_equal(unlink(qt_path("four/l/ABC")), 0); /* what was there cannot be told now */
+	layers_refresh(l);
 	assert_true(contains(l, "four/lower/in"));
+	assert_true(contains(l, "four/at"));
 	let_go(pid, hold);
 	layers_free(l);
+}
+
+static void keeper_looks(void)
+{
+	struct layers *l = layers_new();
+
+	QT_CHECK(l != NULL);
+	layers_refresh(l);
+	QT_CHECK(contains(l, "eight/lower/in") && contains(l, "eight/upper"));
+	QT_CHECK(!contains(l, "eight"));
+	layers_free(l);
+}
+
+static void foreign_eight(void)
+{
+	QT_CHECK(mount_overlay(qt_path("eight/lower"), qt_path("eight/upper"), qt_path("eight/work"),
+			       qt_path("eight/at")) == 0);
+}
+
+/* What the room has is enough to see other users' namespaces and their layers. */
+static void as_the_room(void **state)
+{
+	int hold;
+	pid_t pid;
+
+	(void)state;
+	QT_NEED();
+	make_tree("eight");
+	assert_int_equal(chmod(qt_path("eight"), 0700), 0);
+	assert_int_equal(chown(qt_path("eight"), QT_USER, QT_USER), 0);
+	pid = foreign(foreign_eight, &hold);
+	qt_as_keeper(keeper_looks, true);
+	let_go(pid, hold);
 }
 
 /* Many namespaces with the same mounts: each is read once, all processes are looked at. */
@@ -312,6 +398,8 @@ int main(void)
 		cmocka_unit_test(relative_layers),
 		cmocka_unit_test(other_namespaces),
 		cmocka_unit_test(relative_elsewhere),
+		cmocka_unit_test(links_not_cached),
+		cmocka_unit_test(as_the_room),
 		cmocka_unit_test(many_namespaces),
 		cmocka_unit_test(deep_directories),
 	};
