@@ -349,7 +349,7 @@ static void keeper_without_flags(void)
 	struct capture *c;
 
 	QT_CHECK(ctx && seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(renameat2), 1,
-					 SCMP_A4(SCMP_CMP_NE, 0)) == 0);
+					 SCMP_A4(SCMP_CMP_NE, 0, 0)) == 0);
 	QT_CHECK(seccomp_load(ctx) == 0);
 	c = capture_new(keeper_file, ID);
 	QT_CHECK(capture_name(c, keeper_dir, "evil") == NAME_REMOVED);
