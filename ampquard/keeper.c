@@ -347,12 +347,12 @@ static bool commit(struct keeper *k)
 	return keeper_did(k, store_commit(k->store));
 }
 
-void keeper_settle(struct keeper *k)
+bool keeper_settle(struct keeper *k)
 {
 	bool done;
 
 	if (!k->in_transaction)
-		return;
+		return false;
 	done = commit(k);
 	k->in_transaction = k->sync_vault = false;
 	waiting_committed(k, done);
@@ -363,7 +363,7 @@ void keeper_settle(struct keeper *k)
 		restoring_free(k);
 		k->look_ns = amp_clock_monotonic() + TRY_OPEN_NS;
 		k->more = false;
-		return;
+		return false;
 	}
 	STAILQ_CONCAT(&k->effects, &k->after_commit);
 	for (struct taking *t = LIST_FIRST(&k->active), *next; t; t = next) {
@@ -378,6 +378,7 @@ void keeper_settle(struct keeper *k)
 		k->fault_vault = false;
 		say_fault(k, AMP_FAULT_VAULT, false, "");
 	}
+	return true;
 }
 
 /* --- rounds ---------------------------------------------------------------------- */
@@ -663,7 +664,7 @@ bool keeper_round(struct keeper *k, int64_t *due_ns)
 	fill_hands(k);
 	again = run_takings(k);
 	again |= restoring_run(k);
-	keeper_settle(k);
+	again |= keeper_settle(k);
 	*due_ns = next_due(k);
 	return again || (k->more && k->active_count < KEEPER_ACTIVE);
 }

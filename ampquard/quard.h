@@ -130,7 +130,7 @@ struct taking {
 	bool layer, nameless, reread;
 	size_t name; /* next to capture */
 	unsigned changes, kills, busy, refused_names;
-	int name_error; /* errno of a name that could not be captured */
+	uint32_t flags; /* of the inode, taken away for the capture; 0: none */
 	struct copy *copy;
 	struct capture *capture;
 	char note[512];
@@ -169,8 +169,8 @@ struct keeper *keeper_new(const struct keeper_config *c, struct amp_iothread *io
 void keeper_free(struct keeper *k);
 /* One round of work. True: there is more at once; else *due_ns (monotonic) is when. */
 bool keeper_round(struct keeper *k, int64_t *due_ns);
-/* Commits what is in hand (at the end of each job). */
-void keeper_settle(struct keeper *k);
+/* Commits what is in hand (at the end of each job). True: it did, and what waited for it can go on. */
+bool keeper_settle(struct keeper *k);
 /* The database can be used; opens a transaction. */
 bool keeper_begin(struct keeper *k);
 /* Of a call on the store within it: true if it went well, else the transaction is spoiled. */

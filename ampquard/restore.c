@@ -300,6 +300,8 @@ static bool choose_place(struct keeper *k)
 	dir = dir ? dir : (const char *)m->path.data;
 	set_path(r, dir, n);
 	r->dir = r->path ? place_directory(n ? dir : "/", n ? n : 1) : -1;
+	if (r->dir >= 0)
+		place_sweep(r->dir, r->entry->id); /* what an earlier try left when it was killed */
 	if (r->dir >= 0 && fstatat(r->dir, r->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		errno = EEXIST;
 	else if (r->dir >= 0)

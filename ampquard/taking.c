@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,10 +79,12 @@ static void let_names_go(struct taking *t)
 {
 	size_t beside = 0;
 
-	if (!t->capture)
-		return;
-	capture_undo(t->capture, &beside);
+	if (t->capture)
+		capture_undo(t->capture, &beside);
 	t->capture = NULL;
+	if (t->file >= 0 && t->flags)
+		meta_set_flags(t->file, t->flags);
+	t->flags = 0;
 	if (beside)
 		amp_warn("entry %s: %zu names were taken meanwhile; what was there is beside them",
 			 t->entry->id, beside);
@@ -446,7 +449,6 @@ static enum next after_open(struct keeper *k, struct taking *t)
 		return fail(k, t, "other_file", "another file was opened in its place; it is tried again");
 	t->nameless = st.st_nlink == 0;
 	layers_refresh(k->layers);
-	t->layer = t->directory >= 0 && layers_contain(k->layers, t->directory, NULL);
 	if (e->state == ENTRY_COPIED && !t->reread)
 		return go_on_copied(t, &st);
 	return to(t, TAKING_COPY);
@@ -586,11 +588,29 @@ static enum next on_copy(struct keeper *k, struct taking *t)
 
 /* --- names --------------------------------------------------------------------------------- */
 
+/* What is immutable or append-only keeps its names: these flags go first, and come back if it stays. */
 static bool ensure_capture(struct taking *t)
 {
-	if (!t->capture && t->file >= 0)
-		t->capture = capture_new(t->file, t->entry->id);
-	return t->capture || t->file < 0;
+	uint32_t flags;
+
+	if (t->capture || t->file < 0)
+		return true;
+	flags = meta_flags(t->file);
+	if ((flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)) && meta_unlock(t->file) == 0)
+		t->flags = flags;
+	t->capture = capture_new(t->file, t->entry->id);
+	return t->capture != NULL;
+}
+
+/* True: the directory at hand lies in a layer of an overlay. */
+static bool in_a_layer(const struct keeper *k, const struct taking *t, const struct entry_name *n)
+{
+	const char *slash = n && n->path ? memrchr(n->path, '/', n->path_size) : NULL;
+	char *dir = slash ? strndup(n->path, (size_t)(slash - n->path)) : NULL;
+	bool yes = t->directory >= 0 && layers_contain(k->layers, t->directory, dir);
+
+	free(dir);
+	return yes;
 }
 
 /* One name, its directory at hand (or not to be had). */
@@ -606,10 +626,9 @@ static enum next with_directory(struct keeper *k, struct taking *t)
 		if (names_sweep(t->directory, t->entry->id) != 0)
 			amp_warn("entry %s: its private directory stays: %s", t->entry->id, strerror(errno));
 	} else if (capture_name(t->capture, t->directory, n->name) == NAME_FAILED) {
-		t->name_error = errno;
 		t->refused_names++;
 	} else {
-		t->layer |= layers_contain(k->layers, t->directory, NULL);
+		t->layer |= in_a_layer(k, t, n);
 		step("captured");
 	}
 	close_fd(&t->directory);
@@ -713,6 +732,7 @@ static enum next remove_names(struct keeper *k, struct taking *t)
 	size_t stay = capture_remove(t->capture);
 
 	t->capture = NULL;
+	t->flags = 0;
 	step("removed");
 	if (stay > 0)
 		return fail(k, t, "name_stays", "%zu of its names cannot be removed; it is tried again",
