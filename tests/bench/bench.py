@@ -6,9 +6,13 @@ As root, in namespaces of its own (tests/system/harness.py). Bare and suite
 take turns within one run, the order swapped every round, so that whatever else
 changes on the machine hits both. Prints Markdown. It measures and judges
 nothing: it never fails for slowness.
+
+The quarantine is measured on an ext4 on a loop device, its image in --disk
+(unlinked at once, nothing of it stays): there fsync(2) waits for a disk.
 """
 
 import argparse
+import hashlib
 import os
 import platform
 import random
@@ -18,6 +22,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
@@ -31,7 +36,12 @@ RATES = (1000, 2000, 4000, 8000, 12000, 16000, 20000, 25000, 30000)
 PACED_SECONDS = 4
 KEPT_UP = 0.25  # s after the last write until its verdict is in
 IDLE_SECONDS = 30
-QUICK = {"FILES": 500, "EXECS": 500, "KILLS": 10, "BURST": 4000, "RATES": (1000, 4000), "IDLE_SECONDS": 5}
+TAKEN = 2000
+TAKEN_BYTES = 4096
+LARGE_BYTES = 1 << 30
+DISK_MB = 6144  # the large file, its source, a copy of it, and 5 % free
+QUICK = {"FILES": 500, "EXECS": 500, "KILLS": 10, "BURST": 4000, "RATES": (1000, 4000), "IDLE_SECONDS": 5,
+         "TAKEN": 300, "LARGE_BYTES": 64 << 20, "DISK_MB": 1024}
 
 # -- asking ampscand ---------------------------------------------------------
 
@@ -57,33 +67,42 @@ def _fields(data):
         yield key >> 3, value
 
 
-class Scanner:
-    """A connection to ampscand's own socket: far cheaper to ask often than a process of ampcli."""
+class Service:
+    """A connection to a service's own socket: far cheaper to ask often than a process of ampcli."""
 
-    STATUS, STATUS_REPLY, VERSION = 0x0401, 0x0402, 0xA501
+    STATUS, QUARANTINE, VERSION = 0x0401, 0x040D, 0xA501
 
-    def __init__(self, suite):
+    def __init__(self, suite, name):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sock.settimeout(30)
-        self.sock.connect(suite.run + "/ampscand")
+        self.sock.settimeout(60)
+        self.sock.connect("%s/%s" % (suite.run, name))
         self.id = 0
+
+    def question(self, kind):
+        """Body of the answer to a question without a body."""
+        self.id += 1
+        self.sock.send(struct.pack("<HHIQ", self.VERSION, kind, 0, self.id))
+        reply = self.sock.recv(65536)
+        version, answer, length, ident = struct.unpack_from("<HHIQ", reply)
+        if (version, answer, ident, length) != (self.VERSION, kind + 1, self.id, len(reply) - 16):
+            raise RuntimeError("answered with something else")
+        return reply[16:]
 
     def ask(self):
         """({counter: value}, events in hand)"""
-        self.id += 1
-        self.sock.send(struct.pack("<HHIQ", self.VERSION, self.STATUS, 0, self.id))
-        reply = self.sock.recv(65536)
-        version, kind, length, ident = struct.unpack_from("<HHIQ", reply)
-        if (version, kind, ident, length) != (self.VERSION, self.STATUS_REPLY, self.id, len(reply) - 16):
-            raise RuntimeError("ampscand answered with something else")
         counters, jobs = {}, 0
-        for number, value in _fields(reply[16:]):
+        for number, value in _fields(self.question(self.STATUS)):
             if number == 2:
                 counter = dict(_fields(value))
                 counters[counter[1].decode()] = counter.get(2, 0)
             elif number == 20:
                 jobs = value
         return counters, jobs
+
+
+class Scanner(Service):
+    def __init__(self, suite):
+        super().__init__(suite, "ampscand")
 
     def verdicts(self):
         counters, jobs = self.ask()
@@ -100,6 +119,30 @@ class Scanner:
             if now > end:
                 raise RuntimeError("after %d s: %d of %d verdicts, %d in hand" % (seconds, done, verdicts, jobs))
             time.sleep(0.004)
+
+
+class Keeper(Service):
+    """What ampquard has done, and when."""
+
+    def __init__(self, suite):
+        super().__init__(suite, "ampquard")
+
+    def reach(self, counter, count, seconds=600):
+        """[(monotonic time, value)] until the counter has that value."""
+        seen, end = [], time.monotonic() + seconds
+        while not seen or seen[-1][1] < count:
+            counters = self.ask()[0]
+            now = time.monotonic()
+            seen.append((now, counters.get(counter, 0)))
+            if counters.get("quarantine.failed", 0) or now > end:
+                raise RuntimeError("%s: %d of %d, %r" % (counter, seen[-1][1], count, counters))
+            time.sleep(0.005)
+        return seen
+
+    def committed(self):
+        """Monotonic time when what was counted is committed: answered behind the round in hand."""
+        self.question(self.QUARANTINE)
+        return time.monotonic()
 
 
 # -- figures -----------------------------------------------------------------
@@ -159,8 +202,10 @@ def machine():
 
 
 class Bench:
-    def __init__(self, base, rounds):
+    def __init__(self, base, rounds, disk):
         self.rounds = rounds
+        self.disk = disk
+        self.vault = None  # emptied after each run of the suite
         self.table = Table()
         self.base = base
         self.ops = os.path.join(harness.BUILD, "tests/bench/bench_ops")
@@ -197,6 +242,8 @@ class Bench:
             return function(scanner, *args)
         finally:
             self.suite.stop()
+            if self.vault:
+                shutil.rmtree(self.vault)
 
     def in_turn(self, function, *args):
         """[(bare, suite)] of function(scanner or None, *args); a round that warms up is left out."""
@@ -253,6 +300,134 @@ class Bench:
                              for n in sorted(pairs[0][1][3]))
             self.table.add("CPU time of the suite meanwhile, %s" % name, "-", "%s: %s" % (
                 spread([sum(s[3].values()) for _, s in pairs], "ms", 1000), each))
+
+    # quarantine
+
+    def make_disk(self, image_dir):
+        """An ext4 with sources, the watched directory and the vault on it."""
+        top = self.base + "/disk"
+        fd, image = tempfile.mkstemp(prefix="amp-bench-", dir=image_dir)
+        os.ftruncate(fd, DISK_MB << 20)
+        os.close(fd)
+        try:
+            harness.run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+            os.makedirs(top)
+            harness.run("mount", "-o", "loop", image, top)
+        finally:
+            os.unlink(image)
+        for d in ("small", "large", "watched", "copies"):
+            os.mkdir("%s/%s" % (top, d))
+        return top
+
+    def keeper_suite(self, top):
+        suite = harness.Suite(self.base, [top + "/watched"], name="keeper", log_level="warn",
+                              quarantine_dir=top + "/vault")
+        rnd = random.Random(2)
+        blocked = suite.lists["blocked.list"]
+        for n in range(TAKEN):
+            data = rnd.randbytes(TAKEN_BYTES)
+            harness.write("%s/small/%d" % (top, n), data)
+            blocked.append(harness.sha256(data) + " Bench.Small")
+        hash = hashlib.sha256()
+        with open(top + "/large/file", "wb") as f:
+            for _ in range(LARGE_BYTES >> 20):
+                data = os.urandom(1 << 20)
+                hash.update(data)
+                f.write(data)
+        blocked.append(hash.hexdigest() + " Bench.Large")
+        suite.configure()
+        return suite
+
+    def shell(self, script, *args):
+        begin = time.monotonic()
+        harness.run("sh", "-ec", script, "sh", *args)
+        return time.monotonic() - begin
+
+    def copies(self, top, name, ways):
+        """{way: s} of each way to copy that directory; $1 is it, $2 is where to."""
+        spent = {}
+        for way, script in ways:
+            to = "%s/copies/%s" % (top, way)
+            os.sync()
+            spent[way] = self.shell(script, "%s/%s" % (top, name), to)
+            shutil.rmtree(to)
+        return spent
+
+    def take_small(self, scanner, top):
+        ways = (
+            ("each", '%s copy "$1" "$2"' % self.ops),
+            ("cp-each", 'mkdir "$2"; cd "$1"; for f in *; do cp --sparse=always "$f" "$2/$f"; sync "$2/$f"; done'),
+            ("cp-all", 'cp -r --sparse=always "$1" "$2"; sync -f "$2"'),
+        )
+        if not scanner:
+            return self.copies(top, "small", ways)
+        os.sync()
+        keeper, cpu, begin = Keeper(self.suite), self.cpu(), time.monotonic()
+        harness.run("cp", "-r", top + "/small", top + "/watched/small")
+        seen = keeper.reach("quarantine.done", TAKEN)
+        end = keeper.committed()
+        spent = {n: s - cpu.get(n, 0) for n, s in self.cpu().items()}
+        # Of the middle half: neither the first ones nor the last ones are alone.
+        middle = [(t, n) for t, n in seen if TAKEN / 4 <= n <= TAKEN * 3 / 4]
+        steady = (middle[-1][1] - middle[0][1]) / (middle[-1][0] - middle[0][0])
+        shutil.rmtree(top + "/watched/small")
+        return {"all": end - begin, "steady": steady, "cpu": spent}
+
+    def take_large(self, scanner, top):
+        if not scanner:
+            ways = (("cp", 'mkdir "$2"; cp --sparse=always "$1/file" "$2/file"; sync "$2/file"'),)
+            return self.copies(top, "large", ways)
+        harness.run("cp", "--sparse=always", top + "/large/file", top + "/file")
+        os.sync()
+        keeper, cpu, begin = Keeper(self.suite), self.cpu(), time.monotonic()
+        os.rename(top + "/file", top + "/watched/file")
+        asked = keeper.reach("quarantine.requests", 1)[-1][0]
+        keeper.reach("quarantine.done", 1)
+        end = keeper.committed()
+        spent = {n: s - cpu.get(n, 0) for n, s in self.cpu().items()}
+        return {"all": end - begin, "taking": end - asked, "cpu": spent}
+
+    def cpu_text(self, runs):
+        each = {n: statistics.median(r["cpu"].get(n, 0) for r in runs) * 1000 for n in runs[0]["cpu"]}
+        return "%s: %s" % (spread([sum(r["cpu"].values()) for r in runs], "ms", 1000),
+                           ", ".join("%s %.0f" % i for i in sorted(each.items()) if i[1] >= 0.5))
+
+    def report_small(self, pairs):
+        suite = [s for _, s in pairs]
+        rate = lambda seconds: [TAKEN / s for s in seconds]  # noqa: E731
+        what = "%d listed files of %d bytes: quarantined a second, from the first write to the last 'done'" % (
+            TAKEN, TAKEN_BYTES)
+        self.table.add(what, "-", spread(rate([s["all"] for s in suite]), "/s"))
+        self.table.add("the same, in steady state (the middle half)", "-", spread([s["steady"] for s in suite], "/s"))
+        for way, name in (("each", "one program copies them, fsync after each"),
+                          ("cp-each", "`cp --sparse=always` and `sync FILE` for each"),
+                          ("cp-all", "one `cp -r --sparse=always` of all, one `sync -f`")):
+            bare = [b[way] for b, _ in pairs]
+            ratios = [s["all"] / b[way] for b, s in pairs]
+            self.table.add("time of that, beside: " + name, spread(bare, "ms", 1000),
+                           spread([s["all"] for s in suite], "ms", 1000), "", spread(ratios, "", 1, 2))
+        self.table.add("CPU time of the suite meanwhile", "-", self.cpu_text(suite))
+
+    def report_large(self, pairs):
+        suite = [s for _, s in pairs]
+        bare = [b["cp"] for b, _ in pairs]
+        rate = lambda seconds: spread([LARGE_BYTES / 1e6 / s for s in seconds], "MB/s")  # noqa: E731
+        for part, name in (("all", "a listed file of %d MiB, from its move to 'done', beside `cp --sparse=always` and `sync FILE`" %
+                            (LARGE_BYTES >> 20)),
+                           ("taking", "of that what ampquard takes: from its request to 'done'")):
+            self.table.add(name, rate(bare), rate([s[part] for s in suite]), "",
+                           spread([s[part] / b for b, s in zip(bare, suite)], "", 1, 2))
+        self.table.add("CPU time of the suite meanwhile", "-", self.cpu_text(suite))
+
+    def bench_quarantine(self):
+        top = self.make_disk(self.disk)
+        events, self.suite, self.vault = self.suite, self.keeper_suite(top), top + "/vault"
+        try:
+            self.report_small(self.in_turn(self.take_small, top))
+            self.report_large(self.in_turn(self.take_large, top))
+        finally:
+            self.suite.cleanup()
+            self.suite, self.vault = events, None
 
     # programs
 
@@ -387,13 +562,14 @@ class Bench:
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--rounds", type=int, default=7)
-    p.add_argument("--only", default="small_files,kill,execs,resident,events")
+    p.add_argument("--only", default="small_files,kill,execs,resident,events,quarantine")
+    p.add_argument("--disk", default="/var/tmp", help="where the image of the quarantine's file system is made")
     p.add_argument("--quick", action="store_true", help="small numbers, to try the bench itself")
     args = p.parse_args()
     harness.enter()
     if args.quick:
         globals().update(QUICK)
-    bench = Bench(harness._prepare(), args.rounds)
+    bench = Bench(harness._prepare(), args.rounds, args.disk)
     try:
         for name in args.only.split(","):
             getattr(bench, "bench_" + name)()

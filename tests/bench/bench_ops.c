@@ -7,9 +7,11 @@
  *	run PROGRAM N          executes PROGRAM N times, one after the other; prints ns
  *	kill PROGRAM N MS      executes PROGRAM N times, MS ms apart; prints for each the
  *	                       ns from just before execve(2) until waitpid(2) told of SIGKILL
+ *	copy FROM TO           copies every file of FROM into the new directory TO, fsync after each
  *	sleep                  sleeps (as the program that is to be killed)
  *	exit                   leaves at once (as the clean program)
  */
+#include <dirent.h>
 #include <err.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -151,6 +153,41 @@ static void do_kill(char **argv)
 	}
 }
 
+static void copy_one(const char *from, const char *to, const char *name)
+{
+	static char buf[65536];
+	char source[512], target[512];
+	int in, out;
+	ssize_t n;
+
+	snprintf(source, sizeof(source), "%s/%s", from, name);
+	snprintf(target, sizeof(target), "%s/%s", to, name);
+	in = open(source, O_RDONLY | O_CLOEXEC);
+	out = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (in < 0 || out < 0)
+		err(1, "%s", in < 0 ? source : target);
+	while ((n = read(in, buf, sizeof(buf))) > 0)
+		if (write(out, buf, (size_t)n) != n)
+			err(1, "%s", target);
+	if (n < 0 || fsync(out) != 0)
+		err(1, "%s", target);
+	close(out);
+	close(in);
+}
+
+static void do_copy(char **argv)
+{
+	DIR *d = opendir(argv[0]);
+	const struct dirent *e;
+
+	if (!d || mkdir(argv[1], 0755) != 0)
+		err(1, "%s", d ? argv[1] : argv[0]);
+	while ((e = readdir(d)))
+		if (e->d_name[0] != '.')
+			copy_one(argv[0], argv[1], e->d_name);
+	closedir(d);
+}
+
 static void do_sleep(char **argv)
 {
 	(void)argv;
@@ -169,8 +206,8 @@ static const struct {
 	int args;
 	void (*run)(char **argv);
 } commands[] = {
-	{"read", 1, do_read}, {"files", 3, do_files}, {"run", 2, do_run},
-	{"kill", 3, do_kill}, {"sleep", 0, do_sleep}, {"exit", 0, do_exit},
+	{"read", 1, do_read}, {"files", 3, do_files}, {"run", 2, do_run},   {"kill", 3, do_kill},
+	{"copy", 2, do_copy}, {"sleep", 0, do_sleep}, {"exit", 0, do_exit},
 };
 
 int main(int argc, char **argv)
