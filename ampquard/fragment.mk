@@ -1,7 +1,7 @@
 # ampquard: the body in a library, so that tests link it; main.c is tiny.
 noinst_LIBRARIES += ampquard/libampquard.a
 ampquard_libampquard_a_SOURCES = \
-	ampquard/ask.c ampquard/copy.c ampquard/keeper.c ampquard/list.c \
+	ampquard/ask.c ampquard/conclude.c ampquard/copy.c ampquard/keeper.c ampquard/list.c \
 	ampquard/quard.h ampquard/report.c ampquard/restore.c ampquard/room.c ampquard/taking.c \
 	ampquard/layers.c ampquard/layers.h \
 	ampquard/meta.c ampquard/meta.h \

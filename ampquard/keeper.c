@@ -287,6 +287,8 @@ static bool open_all(struct keeper *k)
 	if (k->fault_vault)
 		say_fault(k, AMP_FAULT_VAULT, false, "");
 	k->fault_vault = false;
+	k->cut_short = true;
+	restore_conclude(k);
 	restore_tell_all(k);
 	return true;
 }
@@ -320,6 +322,7 @@ bool keeper_did(struct keeper *k, enum amp_db_error error)
 }
 
 static void waiting_committed(struct keeper *k, bool done);
+static void reported_committed(struct keeper *k, bool done);
 
 static void let_all_go(struct keeper *k)
 {
@@ -340,6 +343,7 @@ static bool commit(struct keeper *k)
 {
 	if (k->spoiled)
 		return false;
+	names_sync(&k->syncs);
 	if (k->sync_vault && vault_sync(k->vault) != 0) {
 		vault_fault(k, "%s cannot be synced: %s", k->config.data_dir, strerror(errno));
 		return false;
@@ -356,6 +360,7 @@ bool keeper_settle(struct keeper *k)
 	done = commit(k);
 	k->in_transaction = k->sync_vault = false;
 	waiting_committed(k, done);
+	reported_committed(k, done);
 	if (!done) {
 		store_rollback(k->store);
 		drop_effects(&k->after_commit);
@@ -515,6 +520,26 @@ static void waiting_committed(struct keeper *k, bool done)
 	}
 }
 
+/* What is lost of these is told once more, which ampcloudd knows by its uid. */
+static void enter_reported(struct keeper *k)
+{
+	for (size_t i = 0; i < k->reported_count; i++) {
+		if (!keeper_begin(k) || !keeper_did(k, store_reported(k->store, k->reported[i])))
+			return;
+		k->reported_entered = i + 1;
+	}
+}
+
+static void reported_committed(struct keeper *k, bool done)
+{
+	size_t n = done ? k->reported_entered : 0;
+
+	k->reported_entered = 0;
+	k->reported_count -= n;
+	if (n > 0)
+		memmove(k->reported, k->reported + n, k->reported_count * sizeof(*k->reported));
+}
+
 /* Of another link: they are sent again on the one there is. */
 static void waiting_drop(struct keeper *k, uint64_t link)
 {
@@ -657,9 +682,12 @@ bool keeper_round(struct keeper *k, int64_t *due_ns)
 	}
 	if (now >= k->prune_ns)
 		remove_expired(k);
-	if (now >= k->look_ns)
+	if (now >= k->look_ns) {
 		k->more = true;
+		restore_conclude(k);
+	}
 	enter_waiting(k);
+	enter_reported(k);
 	keeper_settle(k);
 	fill_hands(k);
 	again = run_takings(k);
@@ -725,8 +753,17 @@ void keeper_allow_ack(struct keeper *k, struct request *r)
 
 void keeper_reported(struct keeper *k, struct request *r)
 {
-	if (keeper_begin(k))
-		keeper_did(k, store_reported(k->store, r->id));
+	size_t room = k->reported_room ? 2 * k->reported_room : 256;
+	uint64_t *larger = k->reported;
+
+	if (k->reported_count == k->reported_room) {
+		larger = realloc(k->reported, room * sizeof(*larger));
+		if (!larger)
+			return; /* it is told once more after the next start */
+		k->reported = larger;
+		k->reported_room = room;
+	}
+	k->reported[k->reported_count++] = r->id;
 }
 
 /* Told to a client that asks for an entry. NULL: it was told why not. */
@@ -821,6 +858,8 @@ void keeper_free(struct keeper *k)
 	if (k->vault)
 		vault_close(k->vault);
 	layers_free(k->layers);
+	names_sync(&k->syncs);
+	free(k->reported);
 	free(k->config.data_dir);
 	free(k->config.host_id);
 	free(k);

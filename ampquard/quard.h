@@ -162,7 +162,11 @@ struct keeper {
 	bool fault_failed, fault_vault, reports_loaded;
 	char first_failed[300];
 	struct keeper_fd fds[KEEPER_FDS];
+	struct names_syncs syncs; /* directories that names were taken from; before the commit */
+	uint64_t *reported;	  /* reports that ampcloudd has; their rows go with the next commit */
+	size_t reported_count, reported_room, reported_entered;
 	struct restoring *restoring;
+	bool cut_short; /* a restore may have been: restore_conclude() is due */
 };
 
 struct keeper *keeper_new(const struct keeper_config *c, struct amp_iothread *io);
@@ -233,6 +237,16 @@ void restoring_free(struct keeper *k);
 int64_t restoring_due_ns(const struct keeper *k);
 /* The whole list of restored content to ampscand. */
 void restore_tell_all(struct keeper *k);
+/* One piece of content to ampscand: allowed, or no longer. The id of the message; 0: no memory. */
+uint64_t restore_tell_one(struct keeper *k, const uint8_t *sha256, bool revoke);
+/* The row beside the vault file says what is sealed in it. */
+bool restore_row_matches(const struct entry *e, const Amp__VaultMeta *m);
+void restore_report(struct keeper *k, const struct entry *e, const char *path, size_t path_size);
+
+/* --- conclude.c: restores that a death or a full disk cut short --- */
+
+/* Not while one is in hand. In transactions of its own. */
+void restore_conclude(struct keeper *k);
 
 /* --- report.c: events about entries, into the store's list of reports --- */
 

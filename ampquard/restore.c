@@ -38,6 +38,7 @@ struct restoring {
 	struct entry *entry;
 	enum restore_step step;
 	bool keep_privileges;
+	bool noted;	    /* that it was begun */
 	bool allowed_by_us; /* taken back if it fails */
 	bool committing;
 	char *directory; /* asked for; NULL: where it was */
@@ -104,7 +105,7 @@ void restore_tell_all(struct keeper *k)
 	free(all);
 }
 
-static uint64_t tell_one(struct keeper *k, const uint8_t *sha256, bool revoke)
+uint64_t restore_tell_one(struct keeper *k, const uint8_t *sha256, bool revoke)
 {
 	Amp__Allow *a = allow_new(sha256, 1);
 
@@ -135,12 +136,27 @@ void restoring_free(struct keeper *k)
 {
 	if (!k->restoring)
 		return;
+	k->cut_short |= k->restoring->noted;
 	say_error(k, &k->restoring->client, AMP__CLI_ERROR__CODE__NOT_NOW,
 		  "the quarantine's database could not be written; %s",
 		  k->restoring->step == RESTORE_COMMIT ? "the file has its place again all the same"
 						       : "nothing was restored");
 	restoring_close(k->restoring);
 	k->restoring = NULL;
+}
+
+/* It comes to nothing, so its content is not allowed by it. */
+static void take_back(struct keeper *k, const struct restoring *r)
+{
+	bool was;
+
+	if (!r->noted)
+		return;
+	k->cut_short = true; /* should this not be committed */
+	if (!keeper_begin(k) || !keeper_did(k, store_restore_end(k->store, r->entry->id)))
+		return;
+	if (r->allowed_by_us && keeper_did(k, store_revoke(k->store, r->entry->sha256, &was)))
+		restore_tell_one(k, r->entry->sha256, true);
 }
 
 static void give_up(struct keeper *k, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -155,12 +171,7 @@ static void give_up(struct keeper *k, int code, const char *fmt, ...)
 	va_end(ap);
 	amp_warn("entry %s was not restored: %s", r->entry->id, text);
 	say_error(k, &r->client, code, "%s", text);
-	if (r->allowed_by_us && keeper_begin(k)) {
-		bool was;
-
-		keeper_did(k, store_revoke(k->store, r->entry->sha256, &was));
-		tell_one(k, r->entry->sha256, true);
-	}
+	take_back(k, r);
 	k->restoring = NULL;
 	restoring_close(r);
 }
@@ -232,7 +243,7 @@ static bool same_bytes(const ProtobufCBinaryData *b, const void *data, size_t n)
 }
 
 /* The row beside the vault file must say what is sealed in it. */
-static bool row_matches(const struct entry *e, const Amp__VaultMeta *m)
+bool restore_row_matches(const struct entry *e, const Amp__VaultMeta *m)
 {
 	const struct entry_name *n = e->name_count ? &e->names[0] : NULL;
 	struct amp_handle h;
@@ -386,6 +397,21 @@ static bool is_allowed(struct keeper *k, const uint8_t *sha256, bool *yes)
 
 /* --- allowing ------------------------------------------------------------------------------ */
 
+/* With what it allows: whoever finds this note knows what to take back. Once: the second time (on
+ * another link) its content is allowed already, by us. */
+static bool note_begun(struct keeper *k, struct restoring *r, bool was_allowed)
+{
+	struct store_restore note = {.was_allowed = was_allowed, .path = r->path, .path_size = r->path_size};
+
+	if (r->noted)
+		return true;
+	snprintf(note.entry_id, sizeof(note.entry_id), "%s", r->entry->id);
+	memcpy(note.sha256, r->entry->sha256, sizeof(note.sha256));
+	r->noted = true;
+	r->allowed_by_us = !was_allowed;
+	return keeper_did(k, store_restore_begin(k->store, &note));
+}
+
 static bool allow(struct keeper *k)
 {
 	struct restoring *r = k->restoring;
@@ -399,10 +425,10 @@ static bool allow(struct keeper *k)
 	if (!keeper_begin(k))
 		return false;
 	if (!is_allowed(k, r->entry->sha256, &already) ||
-	    !keeper_did(k, store_allow(k->store, r->entry->sha256, amp_clock_realtime())))
+	    !keeper_did(k, store_allow(k->store, r->entry->sha256, amp_clock_realtime())) ||
+	    !note_begun(k, r, already))
 		return false;
-	r->allowed_by_us = !already;
-	r->asked = tell_one(k, r->entry->sha256, false);
+	r->asked = restore_tell_one(k, r->entry->sha256, false);
 	r->due_ns = amp_clock_monotonic() + ACK_NS;
 	r->step = RESTORE_ASK;
 	return false;
@@ -454,14 +480,14 @@ static bool begin_writing(struct keeper *k)
 	return true;
 }
 
-static void report_restored(struct keeper *k, struct restoring *r)
+void restore_report(struct keeper *k, const struct entry *e, const char *path, size_t path_size)
 {
 	char suffix[64], detail[512], where[400];
 
 	snprintf(suffix, sizeof(suffix), "restored/%lld", (long long)amp_clock_realtime());
-	amp_text_escape(r->path, r->path_size, where, sizeof(where));
+	amp_text_escape(path, path_size, where, sizeof(where));
 	snprintf(detail, sizeof(detail), "restored to %s", where);
-	report_detection(k, r->entry, r->entry->detection_id, "threat_restored", suffix, 2, detail);
+	report_detection(k, e, e->detection_id, "threat_restored", suffix, 2, detail);
 }
 
 /* All of it is there and right: its owner, its name, its row. */
@@ -491,8 +517,9 @@ static bool finish(struct keeper *k)
 	if (!keeper_begin(k))
 		return false;
 	if (keeper_did(k,
-		       store_restored(k->store, r->entry->id, r->path, r->path_size, amp_clock_realtime())))
-		report_restored(k, r);
+		       store_restored(k->store, r->entry->id, r->path, r->path_size, amp_clock_realtime())) &&
+	    keeper_did(k, store_restore_end(k->store, r->entry->id)))
+		restore_report(k, r->entry, r->path, r->path_size);
 	r->committing = true;
 	r->step = RESTORE_COMMIT;
 	return false;
@@ -568,6 +595,9 @@ static struct entry *restorable(struct keeper *k, struct request *req, const cha
 	else if (k->restoring)
 		say_error(k, req, AMP__CLI_ERROR__CODE__NOT_NOW,
 			  "another entry is being restored; try again when it is done");
+	else if (k->cut_short)
+		say_error(k, req, AMP__CLI_ERROR__CODE__NOT_NOW,
+			  "an earlier restore that was cut short is being concluded; try again in a moment");
 	else if (store_find(k->store, id, &e) != AMP_DB_OK)
 		say_error(k, req, AMP__CLI_ERROR__CODE__INTERNAL,
 			  "the row of entry %s cannot be read (%s): it was tampered with or the disk is "
@@ -601,7 +631,7 @@ static bool open_entry(struct keeper *k)
 		give_up_tampered(k, "its vault file cannot be opened with its key");
 		return false;
 	}
-	if (!row_matches(r->entry, vault_reader_meta(r->reader))) {
+	if (!restore_row_matches(r->entry, vault_reader_meta(r->reader))) {
 		give_up_tampered(k, "its row in quarantine.db is not what is sealed in its vault file");
 		return false;
 	}
@@ -611,9 +641,12 @@ static bool open_entry(struct keeper *k)
 void restore_ask(struct keeper *k, struct request *req)
 {
 	const Amp__CliRestore *ask = (const Amp__CliRestore *)req->body;
-	struct entry *e = restorable(k, req, ask->id);
-	struct restoring *r = e ? calloc(1, sizeof(*r)) : NULL;
+	struct entry *e;
+	struct restoring *r;
 
+	restore_conclude(k);
+	e = restorable(k, req, ask->id);
+	r = e ? calloc(1, sizeof(*r)) : NULL;
 	if (!r) {
 		entry_free(e);
 		return;
@@ -694,7 +727,7 @@ void keeper_revoke(struct keeper *k, struct request *r)
 			  "that content was not restored from here, so there is nothing to revoke");
 		return;
 	}
-	tell_one(k, ask->sha256.data, true);
+	restore_tell_one(k, ask->sha256.data, true);
 	keeper_settle(k);
 	reply = malloc(sizeof(*reply));
 	if (!reply)

@@ -68,6 +68,13 @@ static const char *const migrations[] = {
 	"CREATE TABLE allowed("
 	" sha256 BLOB NOT NULL PRIMARY KEY,"
 	" time_ns INTEGER NOT NULL);",
+	/* Restores that were begun and not ended. */
+	"CREATE TABLE restores("
+	" number INTEGER PRIMARY KEY,"
+	" entry_id TEXT NOT NULL UNIQUE,"
+	" sha256 BLOB NOT NULL,"
+	" was_allowed INTEGER NOT NULL,"
+	" path BLOB NOT NULL);",
 	NULL,
 };
 
@@ -139,6 +146,11 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 	[ALLOW] = "INSERT OR REPLACE INTO allowed(sha256, time_ns) VALUES(?1, ?2)",
 	[REVOKE] = "DELETE FROM allowed WHERE sha256 = ?1",
 	[ALLOWED] = "SELECT sha256 FROM allowed ORDER BY sha256",
+	[BEGIN_RESTORE] = "INSERT OR REPLACE INTO restores(entry_id, sha256, was_allowed, path)"
+			  " VALUES(?1, ?2, ?3, ?4)",
+	[END_RESTORE] = "DELETE FROM restores WHERE entry_id = ?1",
+	[BEGUN_RESTORE] = "SELECT number, entry_id, sha256, was_allowed, path FROM restores"
+			  " WHERE number > ?1 ORDER BY number",
 	[REPORT] = "INSERT INTO reports(uid, event) VALUES(?1, ?2) ON CONFLICT(uid) DO NOTHING",
 	[REPORT_NUMBER] = "SELECT number FROM reports WHERE uid = ?1",
 	[NEXT_REPORT] = "SELECT number, uid, event FROM reports WHERE number > ?1 ORDER BY number",

@@ -141,6 +141,20 @@ enum amp_db_error store_revoke(struct store *s, const uint8_t *sha256, bool *was
 /* All of it, 32 bytes each, malloc'd. */
 enum amp_db_error store_allowed(struct store *s, uint8_t **sha256, size_t *count);
 
+/* A restore that was begun: kept with what it allows, so that a successor can conclude it. */
+struct store_restore {
+	uint64_t number;
+	char entry_id[VAULT_ID_SIZE];
+	uint8_t sha256[AMP_SHA256_SIZE];
+	bool was_allowed; /* before */
+	char *path;	  /* of the file; bytes with a NUL behind them */
+	size_t path_size;
+};
+enum amp_db_error store_restore_begin(struct store *s, const struct store_restore *r); /* number: any */
+enum amp_db_error store_restore_end(struct store *s, const char *entry_id);	       /* none: OK */
+/* The first with a number above `after`; r->path is the caller's to free. path NULL: there is none. */
+enum amp_db_error store_restore_begun(struct store *s, uint64_t after, struct store_restore *r);
+
 /* Reports wait here until ampcloudd has committed them. The same uid twice is one. */
 enum amp_db_error store_report(struct store *s, const Amp__Event *e, uint64_t *number);
 /* The oldest after `after`; *e freed with amp__event__free_unpacked; NULL: no more. */

@@ -210,3 +210,68 @@ enum amp_db_error store_allowed(struct store *s, uint8_t **sha256, size_t *count
 	*count = h.count;
 	return AMP_DB_OK;
 }
+
+/* --- restores that were begun -------------------------------------------- */
+
+enum amp_db_error store_restore_begin(struct store *s, const struct store_restore *r)
+{
+	sqlite3_stmt *stmt = s->statements[BEGIN_RESTORE];
+	enum amp_db_error error = store_changeable(s);
+
+	if (error != AMP_DB_OK)
+		return error;
+	store_bind_text(stmt, 1, r->entry_id);
+	store_bind_bytes(stmt, 2, r->sha256, AMP_SHA256_SIZE);
+	sqlite3_bind_int(stmt, 3, r->was_allowed);
+	store_bind_bytes(stmt, 4, r->path, r->path_size);
+	return store_run(s, stmt);
+}
+
+enum amp_db_error store_restore_end(struct store *s, const char *entry_id)
+{
+	sqlite3_stmt *stmt = s->statements[END_RESTORE];
+	enum amp_db_error error = store_changeable(s);
+
+	if (error != AMP_DB_OK)
+		return error;
+	store_bind_text(stmt, 1, entry_id);
+	return store_run(s, stmt);
+}
+
+/* r->path NULL: the row is ill (with a warning), or an error. */
+static enum amp_db_error read_restore(struct store *s, sqlite3_stmt *stmt, struct store_restore *out)
+{
+	struct store_row r = {.stmt = stmt};
+	const uint8_t *path;
+
+	out->number = (uint64_t)store_row_number(&r, 0, 1, INT64_MAX);
+	store_row_uuid(&r, 1, out->entry_id);
+	store_row_exact(&r, 2, out->sha256, AMP_SHA256_SIZE);
+	out->was_allowed = store_row_number(&r, 3, 0, 1) == 1;
+	path = store_row_blob(&r, 4, AMP_PATH_MAX + AMP_NAME_MAX + 1, &out->path_size);
+	if (!r.ill && (out->path_size == 0 || path[0] != '/' || memchr(path, 0, out->path_size)))
+		r.ill = "path";
+	if (r.ill) {
+		store_ill(s, "a restore that was begun is broken (%s)", r.ill);
+		amp_warn("%s; it is passed over", store_why(s));
+		return AMP_DB_OK;
+	}
+	out->path = strndup((const char *)path, out->path_size);
+	return out->path ? AMP_DB_OK : store_refuse(s, "%s", strerror(ENOMEM));
+}
+
+enum amp_db_error store_restore_begun(struct store *s, uint64_t after, struct store_restore *r)
+{
+	sqlite3_stmt *stmt = s->statements[BEGUN_RESTORE];
+	enum amp_db_error error = store_readable(s), end;
+	int rc = SQLITE_OK;
+
+	*r = (struct store_restore){.number = after};
+	if (error != AMP_DB_OK)
+		return error;
+	store_bind_number(stmt, 1, after);
+	while (error == AMP_DB_OK && !r->path && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
+		error = read_restore(s, stmt, r);
+	end = store_finish(s, stmt, error == AMP_DB_OK ? rc : SQLITE_OK);
+	return error == AMP_DB_OK ? end : error;
+}

@@ -3,18 +3,22 @@
  *
  * Beside its program lies a file `die-at` with a number N: at the N-th step it
  * removes the file and kills itself. Without the file nothing happens. What
- * it has counted is in `steps`, so that a test knows how many there are.
+ * it has counted is in `steps`, so that a test knows how many there are; where
+ * that file is gone it counts from one again.
  */
 #include "ampquard/step.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define LINE_SIZE 45
 
 static int directory(void)
 {
@@ -31,17 +35,30 @@ static int directory(void)
 	return openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static void note(int dir, unsigned count, const char *place)
+/* Of the file `steps`; *anew: there was none. */
+static int open_steps(int dir, bool *anew)
 {
+	int fd = openat(dir, "steps", O_WRONLY | O_CLOEXEC);
+
+	*anew = fd < 0;
+	return fd < 0 ? openat(dir, "steps", O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : fd;
+}
+
+static unsigned note(int dir, const char *place)
+{
+	static unsigned count;
 	char line[64];
-	int fd = openat(dir, "steps", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	bool anew;
+	int fd = open_steps(dir, &anew);
 
 	if (fd < 0)
-		return;
+		_exit(98);
+	count = anew ? 1 : count + 1;
 	snprintf(line, sizeof(line), "%3u %-40s\n", count, place);
-	if (pwrite(fd, line, strlen(line), (off_t)(count - 1) * 45) < 0)
+	if (pwrite(fd, line, LINE_SIZE, (off_t)(count - 1) * LINE_SIZE) < 0)
 		_exit(99); /* the test would count wrong */
 	close(fd);
+	return count;
 }
 
 static unsigned die_at(int dir)
@@ -59,13 +76,11 @@ static unsigned die_at(int dir)
 
 void step(const char *place)
 {
-	static unsigned count;
 	int dir = directory();
 
 	if (dir < 0)
 		return;
-	note(dir, ++count, place);
-	if (count == die_at(dir)) {
+	if (note(dir, place) == die_at(dir)) {
 		unlinkat(dir, "die-at", 0);
 		syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), SIGKILL);
 	}

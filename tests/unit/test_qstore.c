@@ -755,7 +755,7 @@ static void test_lists_and_pages(void **state)
 	assert_int_equal(n, 3);
 	assert_string_equal(list[0]->id, ids[4]);
 	assert_string_equal(list[2]->id, ids[2]);
-	assert_int_equal(list[0]->name_count, 0);
+	assert_int_equal(list[0]->name_count, 1);
 	assert_int_equal(list[0]->detection_count, 0);
 	before = list[2]->number;
 	free_list(list, n);
@@ -1509,6 +1509,46 @@ static void test_message_of_another(void **state)
 	dir_remove(&d);
 }
 
+/* Begun twice is once; what is ill is passed over. */
+static void test_restores_begun(void **state)
+{
+	struct store_restore r = {.was_allowed = true, .path = (char[]){"/a/\xff\n"}, .path_size = 5}, found;
+	struct test_dir d;
+	struct store *s;
+	char id[VAULT_ID_SIZE];
+
+	(void)state;
+	tampered_dir(&d, id);
+	raw(&d, "INSERT INTO restores VALUES(1, 'no uuid', zeroblob(32), 0, '/x'),"
+		" (2, '00000000-0000-4000-8000-000000000002', zeroblob(31), 0, x'2f78'),"
+		" (3, '00000000-0000-4000-8000-000000000003', zeroblob(32), 2, x'2f78'),"
+		" (4, '00000000-0000-4000-8000-000000000004', zeroblob(32), 0, x'78'),"
+		" (5, '00000000-0000-4000-8000-000000000005', zeroblob(32), 0, x'2f7800'),"
+		" (6, '00000000-0000-4000-8000-000000000006', zeroblob(32), 0, x'')");
+	s = store_in(&d);
+	must(s, store_restore_begun(s, 0, &found));
+	assert_null(found.path);
+	snprintf(r.entry_id, sizeof(r.entry_id), "%s", id);
+	memset(r.sha256, 7, sizeof(r.sha256));
+	CHANGE(s, store_restore_begin(s, &r));
+	CHANGE(s, store_restore_begin(s, &r));
+	must(s, store_restore_begun(s, 0, &found));
+	assert_string_equal(found.entry_id, id);
+	assert_memory_equal(found.sha256, r.sha256, sizeof(r.sha256));
+	assert_true(found.was_allowed);
+	assert_int_equal(found.path_size, r.path_size);
+	assert_memory_equal(found.path, r.path, r.path_size);
+	free(found.path);
+	must(s, store_restore_begun(s, found.number, &found));
+	assert_null(found.path);
+	CHANGE(s, store_restore_end(s, id));
+	CHANGE(s, store_restore_end(s, id));
+	must(s, store_restore_begun(s, 0, &found));
+	assert_null(found.path);
+	store_free(s);
+	dir_remove(&d);
+}
+
 static void test_ill_allowed(void **state)
 {
 	struct test_dir d;
@@ -1642,6 +1682,7 @@ int main(void)
 		cmocka_unit_test(test_more_names_than_there_may_be),
 		cmocka_unit_test(test_ill_messages),
 		cmocka_unit_test(test_message_of_another),
+		cmocka_unit_test(test_restores_begun),
 		cmocka_unit_test(test_ill_allowed),
 		cmocka_unit_test(test_strange_schema),
 		cmocka_unit_test(test_broken_file),
