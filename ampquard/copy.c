@@ -26,6 +26,8 @@ struct copy {
 	uint8_t expected[AMP_SHA256_SIZE];
 	uint64_t at, data_end; /* data up to there; a hole may follow */
 	uint64_t stored;
+	bool whole; /* sealed: sha is the hash of it */
+	uint8_t hash[AMP_SHA256_SIZE];
 	uint8_t buffer[VAULT_CHUNK];
 };
 
@@ -147,18 +149,26 @@ static int copy_data(struct copy *c)
 	return vault_write(c->writer, c->buffer, (size_t)n) == 0 ? 1 : -1;
 }
 
-static enum copy_outcome finish(struct copy *c)
+/* It is synced in the next step: what is copied beside it is written to the disk together with it. */
+static enum copy_outcome seal(struct copy *c)
 {
 	struct amp_identity after;
-	uint8_t sha[AMP_SHA256_SIZE];
-	int rc;
 
-	if (amp_sha256_end(c->sha, sha) != 0 || amp_statx_identity(c->fd, "", AT_EMPTY_PATH, &after) != 0)
+	if (amp_sha256_end(c->sha, c->hash) != 0 || amp_statx_identity(c->fd, "", AT_EMPTY_PATH, &after) != 0)
 		return COPY_FAILED;
-	if (memcmp(sha, c->expected, sizeof(sha)) != 0 || c->at != c->before.size)
+	if (memcmp(c->hash, c->expected, sizeof(c->hash)) != 0 || c->at != c->before.size)
 		return amp_identity_same_content(&c->before, &after) ? COPY_OTHER : COPY_UNSTABLE;
 	step("copy whole");
-	rc = vault_finish(c->writer, sha, &c->stored);
+	if (vault_seal(c->writer, c->hash) != 0)
+		return COPY_FAILED;
+	c->whole = true;
+	return COPY_GOES_ON;
+}
+
+static enum copy_outcome finish(struct copy *c)
+{
+	int rc = vault_finish(c->writer, c->hash, &c->stored);
+
 	c->writer = NULL;
 	step("copy named");
 	return rc == 0 ? COPY_DONE : COPY_FAILED;
@@ -168,6 +178,8 @@ enum copy_outcome copy_step(struct copy *c, uint64_t bytes)
 {
 	uint64_t until = c->at + bytes;
 
+	if (c->whole)
+		return finish(c);
 	while (c->at < c->before.size && c->at < until) {
 		uint64_t hole = hole_at(c);
 		int rc = 1;
@@ -181,9 +193,9 @@ enum copy_outcome copy_step(struct copy *c, uint64_t bytes)
 		if (rc < 0)
 			return COPY_FAILED;
 		if (rc == 0) /* shorter than it was */
-			return finish(c);
+			return seal(c);
 	}
-	return c->at < c->before.size ? COPY_GOES_ON : finish(c);
+	return c->at < c->before.size ? COPY_GOES_ON : seal(c);
 }
 
 void copy_result(const struct copy *c, struct entry *e)

@@ -29,10 +29,11 @@
 #define EXFAT_SUPER_MAGIC 0x2011BAB0
 #endif
 
-#define TRIES	   8U	 /* against somebody who keeps changing the name */
-#define BESIDE_MAX 1000U /* numbers tried for a name whose place is taken */
-#define HOLDS_MAX  128U	 /* directories of one capture: two descriptors each */
-#define LIST_MAX   4096U /* names looked at in one pass over a private directory */
+#define TRIES	     8U /* against somebody who keeps changing the name */
+#define REMOVE_TRIES 64U
+#define BESIDE_MAX   1000U /* numbers tried for a name whose place is taken */
+#define HOLDS_MAX    128U  /* directories of one capture: two descriptors each */
+#define LIST_MAX     4096U /* names looked at in one pass over a private directory */
 
 /* A directory with names of the inode, and our private one in it. */
 struct hold {
@@ -49,6 +50,7 @@ struct capture {
 	char private_name[NAME_MAX + 1];
 	struct hold *holds;
 	size_t count;
+	struct names_syncs *later; /* NULL: its directories are synced at once */
 };
 
 static void close_quietly(int fd)
@@ -179,19 +181,26 @@ static bool private_name_now(int dir, int private, char name[NAME_MAX + 1])
 	       same(&ours, &is);
 }
 
-void private_remove(int dir, int private, const char *name)
+/* AT_REMOVEDIR takes an empty directory only: whatever is swapped in, no file is lost. */
+static bool private_removed(int dir, int private, const char *name)
 {
 	char now[NAME_MAX + 1];
 	struct stat ours, is;
 
-	if (fstat(private, &ours) < 0)
-		return;
-	/* AT_REMOVEDIR takes an empty directory only: whatever is swapped in, no file is lost. */
+	if (fstat(private, &ours) < 0 || ours.st_nlink == 0)
+		return true;
 	if (fstatat(dir, name, &is, AT_SYMLINK_NOFOLLOW) == 0 && same(&ours, &is) &&
 	    unlinkat(dir, name, AT_REMOVEDIR) == 0)
-		return;
-	if (private_name_now(dir, private, now))
-		unlinkat(dir, now, AT_REMOVEDIR);
+		return true;
+	return private_name_now(dir, private, now) && unlinkat(dir, now, AT_REMOVEDIR) == 0;
+}
+
+void private_remove(int dir, int private, const char *name)
+{
+	/* Somebody may give it one name after the other. */
+	for (unsigned i = 0; i < REMOVE_TRIES; i++)
+		if (private_removed(dir, private, name))
+			return;
 }
 
 /* ---- moving in and out ---- */
@@ -537,12 +546,49 @@ static bool remove_one(const struct capture *c, const struct hold *h, const char
 	return false;
 }
 
+static void sync_directory(int dir)
+{
+	if (fsync(dir) < 0)
+		amp_warn("a directory from which names were taken cannot be synced: %m");
+}
+
+void names_sync(struct names_syncs *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		sync_directory(s->dirs[i].fd);
+		close_quietly(s->dirs[i].fd);
+	}
+	s->count = 0;
+}
+
+/* False: it is to be synced now. Takes the descriptor, unless it has one of that directory. */
+static bool sync_later(struct names_syncs *s, struct hold *h)
+{
+	if (!s)
+		return false;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->dirs[i].dev == h->dev && s->dirs[i].ino == h->ino)
+			return true;
+	if (s->count >= NAMES_SYNCS_MAX)
+		return false;
+	s->dirs[s->count].fd = h->dir;
+	s->dirs[s->count].dev = h->dev;
+	s->dirs[s->count++].ino = h->ino;
+	h->dir = -1;
+	return true;
+}
+
+void capture_sync_later(struct capture *c, struct names_syncs *s)
+{
+	c->later = s;
+}
+
 static void hold_end(const struct capture *c, struct hold *h)
 {
 	if (h->private >= 0) {
 		private_remove(h->dir, h->private, c->private_name);
-		if (fsync(h->dir) < 0)
-			amp_warn("a directory from which names were taken cannot be synced: %m");
+		if (!sync_later(c->later, h))
+			sync_directory(h->dir);
 	}
 	close_quietly(h->private);
 	close_quietly(h->dir);
@@ -609,7 +655,8 @@ int names_sweep(int dir, const char *entry_id)
 		return -1;
 	private = private_open(top, name, false);
 	if (private < 0) {
-		rc = errno == ENOENT ? 0 : -1;
+		/* One that died may have removed it, and what was in it, and not synced. */
+		rc = errno == ENOENT ? fsync(top) : -1;
 		close_quietly(top);
 		return rc;
 	}

@@ -25,6 +25,20 @@ enum name_outcome {
 
 struct capture; /* names of one inode, in private directories */
 
+#define NAMES_SYNCS_MAX 32U
+
+/* Directories that are to be synced, each once, however many names were taken from it. */
+struct names_syncs {
+	struct {
+		int fd;
+		dev_t dev;
+		ino_t ino;
+	} dirs[NAMES_SYNCS_MAX];
+	size_t count;
+};
+/* Syncs and closes them. */
+void names_sync(struct names_syncs *s);
+
 /* file: an open descriptor of the inode (duplicated). entry_id names the private directories, has
  * no slash. NULL and errno. */
 struct capture *capture_new(int file, const char *entry_id);
@@ -40,6 +54,9 @@ struct capture *capture_new(int file, const char *entry_id);
  */
 enum name_outcome capture_name(struct capture *c, int dir, const char *name);
 size_t capture_count(const struct capture *c);
+/* Its directories are not synced when it ends: they wait in s (as far as there is room), to be synced
+ * before anything is committed that relies on it. */
+void capture_sync_later(struct capture *c, struct names_syncs *s);
 
 /*
  * Removes what was captured, the private directories, syncs the directories. Returns

@@ -589,7 +589,7 @@ static enum next on_copy(struct keeper *k, struct taking *t)
 /* --- names --------------------------------------------------------------------------------- */
 
 /* What is immutable or append-only keeps its names: these flags go first, and come back if it stays. */
-static bool ensure_capture(struct taking *t)
+static bool ensure_capture(struct keeper *k, struct taking *t)
 {
 	uint32_t flags;
 
@@ -599,6 +599,8 @@ static bool ensure_capture(struct taking *t)
 	if ((flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)) && meta_unlock(t->file) == 0)
 		t->flags = flags;
 	t->capture = capture_new(t->file, t->entry->id);
+	if (t->capture)
+		capture_sync_later(t->capture, &k->syncs);
 	return t->capture != NULL;
 }
 
@@ -653,7 +655,7 @@ static enum next on_names(struct keeper *k, struct taking *t)
 {
 	const struct entry_name *n;
 
-	if (!ensure_capture(t))
+	if (!ensure_capture(k, t))
 		return fail(k, t, "no_memory", "%s; it is tried again", strerror(errno));
 	if (t->name >= t->entry->name_count && !more_names(k, t))
 		return to(t, t->file < 0 ? TAKING_KILL : TAKING_EMPTY);

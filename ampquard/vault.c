@@ -49,6 +49,7 @@ struct vault_writer {
 	uint64_t written;  /* to the file */
 	size_t used, room; /* of buf */
 	uint8_t *buf;
+	bool sealed; /* its end is written */
 	char id[VAULT_ID_SIZE];
 };
 
@@ -484,7 +485,7 @@ int vault_write(struct vault_writer *w, const void *data, size_t n)
 
 	if (w->error)
 		return fail(w->error);
-	if (n == 0 || n > VAULT_CHUNK)
+	if (n == 0 || n > VAULT_CHUNK || w->sealed)
 		return fail(EINVAL);
 	if (n > VF_SIZE_MAX - w->size)
 		return fail(EFBIG);
@@ -501,6 +502,8 @@ int vault_hole(struct vault_writer *w, uint64_t n)
 {
 	if (w->error)
 		return fail(w->error);
+	if (w->sealed)
+		return fail(EINVAL);
 	if (n > VF_SIZE_MAX - w->size)
 		return fail(EFBIG);
 	w->size += n;
@@ -515,13 +518,24 @@ static int seal_end(struct vault_writer *w, const uint8_t sha256[AMP_SHA256_SIZE
 	return to ? placed(w, vf_seal_end(w->file, sha256, to), VF_END_SIZE + VF_AROUND) : -1;
 }
 
+int vault_seal(struct vault_writer *w, const uint8_t sha256[AMP_SHA256_SIZE])
+{
+	if (w->error)
+		return fail(w->error);
+	if (w->sealed)
+		return 0;
+	if (seal_hole(w) < 0 || seal_end(w, sha256) < 0 || flush(w) < 0)
+		return -1;
+	w->sealed = true;
+	sync_file_range(w->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* a hint: what fails is told by fdatasync(2) */
+	return 0;
+}
+
 static int finish(struct vault_writer *w, const uint8_t sha256[AMP_SHA256_SIZE])
 {
 	char part[NAME_MAX_SIZE], whole[NAME_MAX_SIZE];
 
-	if (w->error)
-		return fail(w->error);
-	if (seal_hole(w) < 0 || seal_end(w, sha256) < 0 || flush(w) < 0 || fdatasync(w->fd) < 0)
+	if (vault_seal(w, sha256) < 0 || fdatasync(w->fd) < 0)
 		return -1;
 	return renameat(w->vault->dir, name_of(w->id, PART, part), w->vault->dir,
 			name_of(w->id, WHOLE, whole));

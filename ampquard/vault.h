@@ -55,7 +55,13 @@ int vault_write(struct vault_writer *w, const void *data, size_t n);
 /* The next n bytes are a hole. 0, or -1 and errno. */
 int vault_hole(struct vault_writer *w, uint64_t n);
 /*
- * Seals the end (size and hash of the whole content are in it), syncs, gives it its
+ * All of it is there: seals the end and starts writing to the disk, without waiting. What
+ * other files are written meanwhile shares the disk's work. Only vault_finish() or vault_abort()
+ * may follow. 0, or -1 and errno.
+ */
+int vault_seal(struct vault_writer *w, const uint8_t sha256[AMP_SHA256_SIZE]);
+/*
+ * Seals the end if it is not (size and hash of the whole content are in it), syncs, gives it its
  * name ID.q (replacing an older one). The directory is not synced: vault_sync().
  * Frees w in any case. 0 and the bytes stored, or -1 and errno (nothing is left of it).
  */
