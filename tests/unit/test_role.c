@@ -108,7 +108,8 @@ static void rooms_have_walls(void **state)
 		assert_true(row->nofile > 0 && row->file_size > 0);
 		/* /proc/PID/exe is closed to who is under Landlock. */
 		assert_false(row->landlock && (row->syscalls & AMP_SYS_WHO));
-		/* Who may open for writing does it in a view of its own; the keeper's work is the host's files. */
+		/* Who may open for writing does it in a view of its own; the keeper's work is the host's
+		 * files. */
 		if ((row->syscalls & AMP_SYS_DATABASE) && row->id != AMP_ROLE_QUARD)
 			assert_true(row->view == AMP_VIEW_PIVOTED && row->landlock);
 	}
