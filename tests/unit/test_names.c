@@ -47,6 +47,37 @@ static void takes_and_removes(void **state)
 	close(other);
 }
 
+/* Names of several files: their directory waits to be synced, once. */
+static void syncs_together(void **state)
+{
+	struct names_syncs syncs = {0};
+	int files[2], sub;
+
+	(void)state;
+	QT_NEED();
+	assert_int_equal(mkdirat(qt_fd, "sub", 0755), 0);
+	sub = openat(qt_fd, "sub", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	files[0] = qt_file(qt_fd, "one", "bad");
+	files[1] = qt_file(qt_fd, "two", "bad");
+	assert_int_equal(linkat(qt_fd, "two", sub, "three", 0), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct capture *c = capture(files[i]);
+
+		capture_sync_later(c, &syncs);
+		assert_int_equal(capture_name(c, qt_fd, i ? "two" : "one"), NAME_REMOVED);
+		assert_int_equal(capture_name(c, sub, "three"), i ? NAME_REMOVED : NAME_ELSEWHERE);
+		assert_int_equal(capture_remove(c), 0);
+		assert_int_equal(syncs.count, i + 1);
+		close(files[i]);
+	}
+	assert_int_equal(syncs.dirs[0].ino, qt_ino(qt_fd));
+	assert_int_equal(syncs.dirs[1].ino, qt_ino(sub));
+	names_sync(&syncs);
+	assert_int_equal(syncs.count, 0);
+	assert_int_equal(qt_count(qt_fd), 1);
+	close(sub);
+}
+
 static void puts_back(void **state)
 {
 	size_t beside = 0;
@@ -636,6 +667,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(takes_and_removes),
+		T(syncs_together),
 		T(puts_back),
 		T(odd_names),
 		T(bad_names),

@@ -239,6 +239,30 @@ static void test_bounds_of_content(void **state)
 	assert_int_equal(complete_read(f->vault, ID_A), VAULT_END);
 }
 
+/* Once its end is sealed nothing more goes in. */
+static void test_sealed(void **state)
+{
+	struct fixture *f = *state;
+	static const uint8_t byte;
+	struct vault_writer *w;
+	Amp__VaultMeta m;
+	uint64_t stored;
+
+	meta_of(&m, ID_A);
+	w = vault_create(f->vault, &m);
+	assert_non_null(w);
+	assert_int_equal(vault_hole(w, 5), 0);
+	assert_int_equal(vault_seal(w, sha), 0);
+	assert_int_equal(vault_seal(w, sha), 0);
+	assert_false(vault_exists(f->vault, ID_A)); /* it is not synced yet */
+	assert_int_equal(vault_write(w, &byte, 1), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(vault_hole(w, 1), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(vault_finish(w, sha, &stored), 0);
+	assert_int_equal(complete_read(f->vault, ID_A), VAULT_END);
+}
+
 static void test_ids(void **state)
 {
 	static const char *const bad[] = {
@@ -890,6 +914,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large_hole, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bounds_of_content, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sealed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ids, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_byte, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cut_and_longer, setup, teardown),
