@@ -340,6 +340,16 @@ static enum next on_begin(struct keeper *k, struct taking *t)
 	return to(t, TAKING_OPEN);
 }
 
+/* Its last component: an event by descriptor has a path only. NULL: not known. */
+static const char *name_of(const struct entry_name *n)
+{
+	const char *slash = n->path && !n->unresolved ? memrchr(n->path, '/', n->path_size) : NULL;
+
+	if (n->name)
+		return n->name;
+	return slash && slash[1] && strlen(slash + 1) <= AMP_NAME_MAX ? slash + 1 : NULL;
+}
+
 /* The directory of a name's path. -1 and errno. */
 static int directory_by_path(const struct entry_name *n)
 {
@@ -361,9 +371,9 @@ static int file_by_name(const struct taking *t, int directory)
 	char link[32];
 	int path_fd, fd = -1;
 
-	if (directory < 0 || e->name_count == 0 || !e->names[0].name)
+	if (directory < 0 || e->name_count == 0 || !name_of(&e->names[0]))
 		return -1;
-	path_fd = openat(directory, e->names[0].name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	path_fd = openat(directory, name_of(&e->names[0]), O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (path_fd < 0)
 		return -1;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", path_fd);
@@ -627,7 +637,7 @@ static enum next with_directory(struct keeper *k, struct taking *t)
 	if (t->file < 0) {
 		if (names_sweep(t->directory, t->entry->id) != 0)
 			amp_warn("entry %s: its private directory stays: %s", t->entry->id, strerror(errno));
-	} else if (capture_name(t->capture, t->directory, n->name) == NAME_FAILED) {
+	} else if (capture_name(t->capture, t->directory, name_of(n)) == NAME_FAILED) {
 		t->refused_names++;
 	} else {
 		t->layer |= in_a_layer(k, t, n);
@@ -660,7 +670,7 @@ static enum next on_names(struct keeper *k, struct taking *t)
 	if (t->name >= t->entry->name_count && !more_names(k, t))
 		return to(t, t->file < 0 ? TAKING_KILL : TAKING_EMPTY);
 	n = &t->entry->names[t->name];
-	if (!n->name) {
+	if (!name_of(n)) {
 		t->name++;
 		return GO_ON;
 	}

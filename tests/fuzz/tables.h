@@ -13,6 +13,7 @@
 #include "proto/cli.pb-c.h"
 #include "proto/control.pb-c.h"
 #include "proto/event.pb-c.h"
+#include "proto/quarantine.pb-c.h"
 #include "proto/read.pb-c.h"
 
 #define FUZZ_LARGE (AMP_MSG_MAX - sizeof(struct amp_wire_header))
@@ -50,8 +51,9 @@ static const struct amp_dispatch fuzz_rows[] = {
 	FUZZ_ROW(KILLED, killed, 0, 0),
 	FUZZ_ROW(CONCLUDED, concluded, 0, 0),
 	FUZZ_ROW(SCAN_STATE, scan_state, 0, 0),
+	FUZZ_ROW(EVENTS_FILE, events_file, 1, 0),
 	FUZZ_ROW(READ, read, 4, 0),
-	FUZZ_ROW(READ_DONE, read_done, 0, 0),
+	FUZZ_ROW(READ_DONE, read_done, 4, 0),
 	FUZZ_ROW(WALK, walk, 0, 0),
 	FUZZ_ROW(WALK_CREDIT, walk_credit, 0, 0),
 	FUZZ_ROW(WALK_ENTRIES, walk_entries, 0, 0),
@@ -71,7 +73,24 @@ static const struct amp_dispatch fuzz_rows[] = {
 	FUZZ_ROW(CLI_RULES_REPLY, cli_rules_reply, 0, 0),
 	FUZZ_ROW(CLI_HISTORY, cli_history, 0, 0),
 	FUZZ_ROW(CLI_HISTORY_REPLY, cli_history_reply, 0, 0),
+	FUZZ_ROW(CLI_QUARANTINE, cli_quarantine, 0, 0),
+	FUZZ_ROW(CLI_QUARANTINE_REPLY, cli_quarantine_reply, 0, 0),
+	FUZZ_ROW(CLI_RESTORE, cli_restore, 0, 0),
+	FUZZ_ROW(CLI_RESTORE_REPLY, cli_restore_reply, 0, 0),
+	FUZZ_ROW(CLI_DELETE, cli_delete, 0, 0),
+	FUZZ_ROW(CLI_DELETE_REPLY, cli_delete_reply, 0, 0),
+	FUZZ_ROW(CLI_REVOKE, cli_revoke, 0, 0),
+	FUZZ_ROW(CLI_REVOKE_REPLY, cli_revoke_reply, 0, 0),
 	FUZZ_ROW(CLI_ERROR, cli_error, 0, 0),
+	FUZZ_ROW(TAKE, take, 1, 0),
+	FUZZ_ROW(TAKE_ACK, take_ack, 0, 0),
+	FUZZ_ROW(OPEN, open, 0, 0),
+	FUZZ_ROW(OPENED, opened, 2, 0),
+	FUZZ_ROW(KILL_AGAIN, kill_again, 0, 0),
+	FUZZ_ROW(KILLED_AGAIN, killed_again, 0, 0),
+	FUZZ_ROW(JUDGE_AGAIN, judge_again, 0, 0),
+	FUZZ_ROW(ALLOW, allow, 0, 0),
+	FUZZ_ROW(ALLOW_ACK, allow_ack, 0, 0),
 };
 #define FUZZ_ROWS (sizeof(fuzz_rows) / sizeof(fuzz_rows[0]))
 

@@ -22,7 +22,7 @@ def setup(base):
     w = harness.mount_ext4(base + "/w", base + "/w.img", 64)
     suite = harness.Suite(base, [merged], name="overlay")
     suite.block(LISTED, "Test.Fd")
-    suite.block(harness.program_bytes("fd"), "Test.Fd.Program")
+    suite.block(LISTED + b"taken", "Test.Fd.Taken")
     suite.start()
     forced = None
 
@@ -50,8 +50,21 @@ def case_overlay_write_is_detected():
     check(rows[0]["process"]["pid"] == os.getpid(), "process: %r" % rows[0]["process"])
 
 
+def case_overlay_write_is_taken():
+    """No handle leads there: the keeper goes by the descriptor of the event, and by the name."""
+    path = write(merged + "/taken", LISTED + b"taken")
+    rows = suite.wait_detected(path)
+    wait_for("the quarantine", lambda: [r for r in suite.history("threat_quarantined")
+                                        if r["detection_id"] == rows[0]["detection_id"]])
+    check(not os.path.exists(path), "it is still there")
+
+
 def case_overlay_exec_is_killed():
     path = write(merged + "/program", harness.program_bytes("fd"), 0o755)
+    suite.wait_idle()
+    suite.block(harness.program_bytes("fd"), "Test.Fd.Program")
+    suite.reload()
+    wait_for("the list in force", lambda: "Test.Fd.Program" in str(suite.cli("policy", "lists")[1]))
     p = subprocess.Popen([path, "300"])
     wait_for("the kill", lambda: p.poll() is not None, 30)
     check(p.returncode == -signal.SIGKILL, "ended with %r" % p.returncode)
