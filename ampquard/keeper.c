@@ -183,12 +183,15 @@ static bool open_database(struct keeper *k)
 	if (was_broken) {
 		amp_counter_add(&count_aside, 1);
 		amp_error("quarantine.db was damaged and is set aside; what the vault holds is entered anew");
-		k->recovering = true;
 	}
-	if (error != AMP_DB_OK)
+	if (error != AMP_DB_OK) {
 		vault_fault(k, "%s/quarantine.db cannot be opened: %s", k->config.data_dir,
 			    store_why(k->store));
-	return error == AMP_DB_OK;
+		return false;
+	}
+	/* Not who saw it go, the database itself says so: also after a death in between. */
+	k->recovering = store_is_new(k->store);
+	return true;
 }
 
 /* A vault file without a row: of an entry that was deleted, or the database was lost. */
@@ -233,6 +236,19 @@ static void adopt(struct keeper *k, const char *id, uint64_t bytes)
 	vault_reader_free(r);
 }
 
+/* Deleted, and its row went first. What cannot be read may be another key's: it is not ours to delete. */
+static void remove_rowless(struct keeper *k, const char *id)
+{
+	enum vault_answer why;
+	struct vault_reader *r = vault_read(k->vault, id, &why);
+
+	if (r)
+		vault_remove(k->vault, id);
+	else
+		amp_error("vault file %s.q has no row and cannot be read; it is left alone", id);
+	vault_reader_free(r);
+}
+
 static void sweep_one(const char *id, uint64_t bytes, void *arg)
 {
 	struct keeper *k = arg;
@@ -243,7 +259,7 @@ static void sweep_one(const char *id, uint64_t bytes, void *arg)
 	if (!e && k->recovering)
 		adopt(k, id, bytes);
 	else if (!e)
-		vault_remove(k->vault, id); /* its row went first */
+		remove_rowless(k, id);
 	entry_free(e);
 }
 
@@ -261,7 +277,7 @@ static bool open_all(struct keeper *k)
 	char err[400];
 	int64_t now = amp_clock_monotonic();
 
-	if (keeper_ready(k))
+	if (keeper_ready(k) && !k->recovering)
 		return true;
 	if (now < k->try_open_ns)
 		return false;
@@ -275,9 +291,12 @@ static bool open_all(struct keeper *k)
 	}
 	if (!open_database(k))
 		return false;
+	k->spoiled = false;
 	if (vault_each(k->vault, sweep_one, k) != 0)
 		amp_warn("the vault's directory cannot be read: %s", strerror(errno));
 	keeper_settle(k);
+	if (k->recovering && k->spoiled)
+		return false; /* nothing else may be entered before what the vault holds */
 	k->recovering = false;
 	learn_totals(k);
 	if (!k->reports_loaded)
@@ -453,6 +472,8 @@ static bool enter(struct keeper *k, struct waiting *w)
 
 	if (!keeper_begin(k) || !keeper_did(k, store_take(k->store, w->take, id, &what)))
 		return false;
+	if (what != TAKE_KNOWN)
+		report_found(k, w->take);
 	/* Its content is in the vault, but here it is again: whatever leads to it is taken too. */
 	if (what == TAKE_IN_VAULT && !keeper_did(k, store_reopen(k->store, id)))
 		return false;
@@ -637,7 +658,8 @@ static void remove_expired(struct keeper *k)
 		return;
 	snprintf(why, sizeof(why), "kept for %u days", k->config.days);
 	for (size_t i = 0; i < n; i++)
-		remove_entry(k, list[i], why);
+		if (!restoring_has(k, list[i]->id))
+			remove_entry(k, list[i], why);
 	keeper_settle(k);
 	for (size_t i = 0; i < n; i++) {
 		struct entry *still = NULL;
@@ -797,6 +819,12 @@ void keeper_delete(struct keeper *k, struct request *r)
 		say_error(k, r, AMP__CLI_ERROR__CODE__NOT_NOW,
 			  "entry %s is still being taken (%s); delete it when it is in the vault", e->id,
 			  e->reason);
+		entry_free(e);
+		return;
+	}
+	if (restoring_has(k, e->id)) {
+		say_error(k, r, AMP__CLI_ERROR__CODE__NOT_NOW,
+			  "entry %s is being restored; delete it when that is done", e->id);
 		entry_free(e);
 		return;
 	}

@@ -128,6 +128,7 @@ struct taking {
 	bool over;
 	int file, directory; /* -1 */
 	bool layer, nameless, reread;
+	bool learned_path; /* of its first name: committed with the copy */
 	size_t name; /* next to capture */
 	unsigned changes, kills, busy, refused_names;
 	uint32_t flags; /* of the inode, taken away for the capture; 0: none */
@@ -230,6 +231,7 @@ void copy_free(struct copy *c);
 
 /* One restore at a time. True: it can go on at once. */
 bool restoring_run(struct keeper *k);
+bool restoring_has(const struct keeper *k, const char *entry_id);
 void restoring_committed(struct keeper *k);
 void restoring_ack(struct keeper *k, uint64_t id);
 void restoring_link_changed(struct keeper *k);
@@ -253,6 +255,8 @@ void restore_conclude(struct keeper *k);
 /* type: see proto/event.proto. t: of which detection; NULL: of the entry's first. */
 void report_detection(struct keeper *k, const struct entry *e, const char *detection_id, const char *type,
 		      const char *uid_suffix, unsigned severity, const char *detail);
+/* threat_detected, by the same uid as ampscand's. */
+void report_found(struct keeper *k, const Amp__Take *t);
 /* For every detection of the entry: the first was quarantined, the others neutralised. */
 void report_done(struct keeper *k, const struct entry *e, const char *detail);
 /* To the loop: reports of earlier lives. */

@@ -76,6 +76,32 @@ void report_detection(struct keeper *k, const struct entry *n, const char *detec
 		amp__take__free_unpacked(t, NULL);
 }
 
+/*
+ * ampscand tells of it as well, and sooner. But it keeps what is not committed
+ * in memory only, and once the file is taken nobody would find it again.
+ */
+void report_found(struct keeper *k, const Amp__Take *t)
+{
+	Amp__Event e = AMP__EVENT__INIT;
+	char uid[128];
+	uint64_t number = 0;
+
+	fill_from_take(&e, t);
+	snprintf(uid, sizeof(uid), "%s/detected", t->detection_id);
+	e.uid = uid;
+	e.type = (char *)(uintptr_t) "threat_detected";
+	e.time_ns = t->time_ns;
+	e.severity = 3;
+	e.detection_id = t->detection_id;
+	e.detection = t->detection;
+	e.sha256 = t->sha256;
+	e.fsid = t->fsid;
+	e.handle = t->handle->bytes;
+	e.mode = (char *)(uintptr_t) "protect";
+	if (keeper_did(k, store_report(k->store, &e, &number)) && number)
+		say_report(k, &e, number);
+}
+
 void report_done(struct keeper *k, const struct entry *n, const char *detail)
 {
 	char text[700];
