@@ -1,7 +1,6 @@
 # ampcloudd: the body in a library, so that tests link it; main.c is tiny.
 noinst_LIBRARIES += ampcloudd/libampcloudd.a
 ampcloudd_libampcloudd_a_SOURCES = \
-	ampcloudd/check.c ampcloudd/check.h \
 	ampcloudd/cloudd.c ampcloudd/cloudd.h \
 	ampcloudd/ecs.c ampcloudd/ecs.h \
 	ampcloudd/history.c ampcloudd/history.h \

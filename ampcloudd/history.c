@@ -4,7 +4,7 @@
  */
 #include "history.h"
 
-#include "check.h"
+#include "eventcheck.h"
 #include "counter.h"
 #include "proto/types.h"
 
@@ -120,9 +120,9 @@ static void question_done(struct amp_io_job *job)
 static const char *read_filter(const Amp__CliHistory *q, struct store_filter *f)
 {
 	memset(f, 0, sizeof(*f));
-	if (q->type[0] && !check_type(q->type))
+	if (q->type[0] && !amp_event_type_valid(q->type))
 		return "type: a to z and _, at most 32, for example threat_detected";
-	if (q->detection_id[0] && !check_uuid(q->detection_id))
+	if (q->detection_id[0] && !amp_event_uuid_valid(q->detection_id))
 		return "detection id: a UUID as `ampcli history` shows it";
 	if (q->since_ns < 0)
 		return "since: a time before 1970";

@@ -8,7 +8,7 @@
  */
 #include "ingest.h"
 
-#include "check.h"
+#include "eventcheck.h"
 #include "counter.h"
 #include "log.h"
 
@@ -418,7 +418,7 @@ static struct item *copy_event(uint64_t origin, uint64_t id, const Amp__Event *e
 /* The commit begins when everything the loop has in hand is gathered. */
 int ingest_event(struct ingest *in, uint64_t origin, uint64_t id, const Amp__Event *e)
 {
-	const char *field = check_event(e);
+	const char *field = amp_event_check(e);
 	struct item *item;
 
 	if (field) {

@@ -11,7 +11,6 @@ ampquard_libampquard_a_SOURCES = \
 	ampquard/step.c ampquard/step.h \
 	ampquard/store.c ampquard/store.h ampquard/store_private.h \
 	ampquard/storelist.c ampquard/storereport.c ampquard/storerow.c ampquard/storetake.c \
-	ampcloudd/check.c ampcloudd/check.h \
 	ampquard/vault.c ampquard/vault.h \
 	ampquard/vaultformat.c ampquard/vaultformat.h
 

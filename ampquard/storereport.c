@@ -7,7 +7,7 @@
 #include "log.h"
 #include "text.h"
 
-#include "ampcloudd/check.h"
+#include "eventcheck.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ static bool texts_are_utf8(const Amp__Event *e)
 /* What ampcloudd would not take would cost it the link, again and again. */
 static const char *unsound(const Amp__Event *e)
 {
-	const char *field = check_event(e);
+	const char *field = amp_event_check(e);
 
 	return field ? field : texts_are_utf8(e) ? NULL : "text";
 }
@@ -75,7 +75,7 @@ static enum amp_db_error read_report(struct store *s, sqlite3_stmt *stmt, uint64
 {
 	struct store_row r = {.stmt = stmt};
 	const char *why = NULL;
-	char uid[CHECK_UID_MAX + 1];
+	char uid[AMP_EVENT_UID_MAX + 1];
 	const uint8_t *data;
 	size_t size;
 

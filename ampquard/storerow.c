@@ -9,7 +9,7 @@
 #include "channel.h"
 #include "text.h"
 
-#include "ampcloudd/check.h"
+#include "eventcheck.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -100,7 +100,7 @@ void store_row_exact(struct store_row *r, int column, uint8_t *buf, size_t size)
 
 bool store_is_uuid(const char *text)
 {
-	return check_uuid(text);
+	return amp_event_uuid_valid(text);
 }
 
 bool store_is_path(const void *path, size_t size)

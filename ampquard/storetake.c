@@ -8,7 +8,7 @@
 #include "log.h"
 #include "text.h"
 
-#include "ampcloudd/check.h"
+#include "eventcheck.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -47,9 +47,9 @@ static bool identity_sound(const Amp__Take *t)
 
 static bool detection_sound(const Amp__Take *t)
 {
-	size_t n = strnlen(t->detection, CHECK_NAME_MAX + 1);
+	size_t n = strnlen(t->detection, AMP_EVENT_NAME_MAX + 1);
 
-	return n <= CHECK_NAME_MAX && amp_text_is_utf8(t->detection, n);
+	return n <= AMP_EVENT_NAME_MAX && amp_text_is_utf8(t->detection, n);
 }
 
 static bool path_sound(const Amp__Take *t)
@@ -76,14 +76,14 @@ static bool time_sound(const Amp__Take *t)
 
 static bool cause_sound(const Amp__Take *t)
 {
-	return t->cause[0] == '\0' || check_type(t->cause);
+	return t->cause[0] == '\0' || amp_event_type_valid(t->cause);
 }
 
 static bool process_sound(const Amp__Take *t)
 {
 	const Amp__Process *p = t->process;
 
-	return !p || (p->pid >= 0 && p->exe.len <= CHECK_EXE_MAX);
+	return !p || (p->pid >= 0 && p->exe.len <= AMP_EVENT_EXE_MAX);
 }
 
 /* path_unresolved and fsid may have any value. */

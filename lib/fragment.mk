@@ -8,6 +8,7 @@ lib_libamp_a_SOURCES = \
 	lib/counter.c lib/counter.h \
 	lib/db.c lib/db.h \
 	lib/drop.c lib/drop.h \
+	lib/eventcheck.c lib/eventcheck.h \
 	lib/fault.c lib/fault.h \
 	lib/fileid.c lib/fileid.h \
 	lib/iothread.c lib/iothread.h \

@@ -4,7 +4,7 @@
  */
 #include "cloudtest.h"
 
-#include "ampcloudd/check.h"
+#include "eventcheck.h"
 #include "ampcloudd/store.h"
 #include "proto/types.h"
 
@@ -130,7 +130,7 @@ static void test_every_field_comes_back(void **state)
 	e.detail = (char *)(uintptr_t) "it's; \"quoted\"";
 	e.fsid = UINT64_MAX - 1;
 	e.handle = (ProtobufCBinaryData){sizeof(handle), handle};
-	assert_null(check_event(&e));
+	assert_null(amp_event_check(&e));
 	assert_int_equal(must_add(s, &e).added, 1);
 	r = ask(s, &f, NULL);
 	assert_int_equal(r->n_entries, 1);
@@ -310,7 +310,7 @@ static void test_large_rows(void **state)
 	struct store *s;
 	struct store_filter f = filter(100);
 	static uint8_t path[AMP_PATH_MAX];
-	static char detail[CHECK_DETAIL_MAX + 1];
+	static char detail[AMP_EVENT_DETAIL_MAX + 1];
 	Amp__Process p = AMP__PROCESS__INIT;
 	Amp__Event e = make_event("", "x", T0, 0);
 	char uid[8];
@@ -321,15 +321,15 @@ static void test_large_rows(void **state)
 	dir_make(&d);
 	s = store_in(&d, 0, 0);
 	memset(path, 'p', sizeof(path));
-	memset(detail, 'd', CHECK_DETAIL_MAX);
-	p.exe = (ProtobufCBinaryData){CHECK_EXE_MAX, path};
+	memset(detail, 'd', AMP_EVENT_DETAIL_MAX);
+	p.exe = (ProtobufCBinaryData){AMP_EVENT_EXE_MAX, path};
 	e.process = &p;
 	e.path = (ProtobufCBinaryData){sizeof(path), path};
 	e.detail = detail;
 	e.uid = uid;
 	for (int i = 0; i < 5; i++) {
 		snprintf(uid, sizeof(uid), "u%d", i);
-		assert_null(check_event(&e));
+		assert_null(amp_event_check(&e));
 		must_add(s, &e);
 	}
 	for (; more; pages++) {
@@ -604,7 +604,7 @@ static void test_sudden_death(void **state)
 
 static void test_check(void **state)
 {
-	static char long_uid[CHECK_UID_MAX + 2], long_detail[CHECK_DETAIL_MAX + 2];
+	static char long_uid[AMP_EVENT_UID_MAX + 2], long_detail[AMP_EVENT_DETAIL_MAX + 2];
 	static uint8_t bytes[AMP_PATH_MAX + 1];
 	Amp__Process p = AMP__PROCESS__INIT;
 	Amp__Event e = make_event("u", "x", 0, 4), bad;
@@ -613,13 +613,13 @@ static void test_check(void **state)
 	memset(long_uid, 'u', sizeof(long_uid) - 1);
 	memset(long_detail, 'd', sizeof(long_detail) - 1);
 	memset(bytes, 'b', sizeof(bytes));
-	assert_null(check_event(&e));
+	assert_null(amp_event_check(&e));
 #define BAD(name, field, value)                                                                              \
 	do {                                                                                                 \
 		bad = e;                                                                                     \
 		bad.field = value;                                                                           \
-		assert_non_null(check_event(&bad));                                                          \
-		assert_string_equal(check_event(&bad), name);                                                \
+		assert_non_null(amp_event_check(&bad));                                                          \
+		assert_string_equal(amp_event_check(&bad), name);                                                \
 	} while (0)
 #define TEXT(t) ((char *)(uintptr_t)(t))
 	BAD("uid", uid, TEXT(""));
@@ -647,10 +647,10 @@ static void test_check(void **state)
 	p.pid = -1;
 	BAD("process", process, &p);
 	p.pid = 0;
-	p.exe = (ProtobufCBinaryData){CHECK_EXE_MAX + 1, bytes};
+	p.exe = (ProtobufCBinaryData){AMP_EVENT_EXE_MAX + 1, bytes};
 	BAD("process", process, &p);
 	e.detection_id = TEXT(UUID_A);
-	assert_null(check_event(&e));
+	assert_null(amp_event_check(&e));
 }
 
 int main(void)

@@ -1,8 +1,8 @@
 /*
- * ampcloudd/check.c - the bounds of an event's fields (see check.h).
+ * lib/eventcheck.c - the bounds of an event's fields (see eventcheck.h).
  * Everything an event says comes from a process that may be taken over.
  */
-#include "check.h"
+#include "eventcheck.h"
 
 #include "proto/types.h"
 
@@ -18,15 +18,15 @@ static bool is_word(const char *text, size_t min)
 {
 	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz_");
 
-	return text[n] == '\0' && n >= min && n <= CHECK_WORD_MAX;
+	return text[n] == '\0' && n >= min && n <= AMP_EVENT_WORD_MAX;
 }
 
-bool check_type(const char *type)
+bool amp_event_type_valid(const char *type)
 {
 	return is_word(type, 1);
 }
 
-bool check_uuid(const char *text)
+bool amp_event_uuid_valid(const char *text)
 {
 	for (size_t i = 0; i < UUID_LENGTH; i++) {
 		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
@@ -42,10 +42,10 @@ static bool is_uid(const char *text)
 {
 	size_t n = 0;
 
-	for (; text[n] && n <= CHECK_UID_MAX; n++)
+	for (; text[n] && n <= AMP_EVENT_UID_MAX; n++)
 		if (text[n] < '!' || text[n] > '~' || text[n] == '#')
 			return false;
-	return n >= 1 && n <= CHECK_UID_MAX;
+	return n >= 1 && n <= AMP_EVENT_UID_MAX;
 }
 
 static bool within(const char *text, size_t max)
@@ -60,7 +60,7 @@ static bool uid_sound(const Amp__Event *e)
 
 static bool type_sound(const Amp__Event *e)
 {
-	return check_type(e->type);
+	return amp_event_type_valid(e->type);
 }
 
 static bool time_sound(const Amp__Event *e)
@@ -75,12 +75,12 @@ static bool severity_sound(const Amp__Event *e)
 
 static bool detection_id_sound(const Amp__Event *e)
 {
-	return e->detection_id[0] == '\0' || check_uuid(e->detection_id);
+	return e->detection_id[0] == '\0' || amp_event_uuid_valid(e->detection_id);
 }
 
 static bool detection_sound(const Amp__Event *e)
 {
-	return within(e->detection, CHECK_NAME_MAX);
+	return within(e->detection, AMP_EVENT_NAME_MAX);
 }
 
 static bool path_sound(const Amp__Event *e)
@@ -97,7 +97,7 @@ static bool process_sound(const Amp__Event *e)
 {
 	const Amp__Process *p = e->process;
 
-	return !p || (p->pid >= 0 && p->exe.len <= CHECK_EXE_MAX);
+	return !p || (p->pid >= 0 && p->exe.len <= AMP_EVENT_EXE_MAX);
 }
 
 static bool mode_sound(const Amp__Event *e)
@@ -112,7 +112,7 @@ static bool cause_sound(const Amp__Event *e)
 
 static bool detail_sound(const Amp__Event *e)
 {
-	return within(e->detail, CHECK_DETAIL_MAX);
+	return within(e->detail, AMP_EVENT_DETAIL_MAX);
 }
 
 static bool handle_sound(const Amp__Event *e)
@@ -140,7 +140,7 @@ static const struct {
 	{"handle", handle_sound},
 };
 
-const char *check_event(const Amp__Event *e)
+const char *amp_event_check(const Amp__Event *e)
 {
 	for (size_t i = 0; i < sizeof(rules) / sizeof(*rules); i++)
 		if (!rules[i].sound(e))
