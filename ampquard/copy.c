@@ -137,7 +137,8 @@ static int copy_hole(struct copy *c, uint64_t n)
 /* 1: something was copied; 0: the end; -1 and errno. */
 static int copy_data(struct copy *c)
 {
-	uint64_t left = c->before.size - c->at;
+	uint64_t end = c->at < c->data_end && c->data_end < c->before.size ? c->data_end : c->before.size;
+	uint64_t left = end - c->at; /* a hole that follows stays one */
 	size_t want = left < VAULT_CHUNK ? (size_t)left : VAULT_CHUNK;
 	ssize_t n = pread(c->fd, c->buffer, want, (off_t)c->at);
 

@@ -221,6 +221,12 @@ static void adopt(struct keeper *k, const char *id, uint64_t bytes)
 	t.name = m->name;
 	t.time_ns = m->taken_ns;
 	t.cause = (char *)(uintptr_t) "recovered";
+	if (store_take_unsound(&t)) {
+		amp_error("vault file %s.q has no row and a bad %s; it is left alone", id,
+			  store_take_unsound(&t));
+		vault_reader_free(r);
+		return;
+	}
 	snprintf(e.id, sizeof(e.id), "%s", id);
 	e.size = m->size;
 	e.stored = bytes;
@@ -271,6 +277,25 @@ static void learn_totals(struct keeper *k)
 		k->stored = 0;
 }
 
+/* What the damaged database knew beside the vault (what was restored, and is allowed) is not known now:
+ * that is said until somebody has looked and taken the file away. */
+static void say_aside(struct keeper *k)
+{
+	char file[4300], text[400] = "";
+	bool left = store_aside_left(k->store, file, sizeof(file));
+
+	if (left == k->fault_aside)
+		return;
+	if (left)
+		snprintf(text, sizeof(text),
+			 "quarantine.db was damaged: it is in %.200s beside it, its entries were made anew "
+			 "from the vault; restored content is no longer known as such; remove that file to "
+			 "clear this",
+			 strrchr(file, '/') ? strrchr(file, '/') + 1 : file);
+	say_fault(k, AMP_FAULT_DATABASE_BROKEN, left, text);
+	k->fault_aside = left;
+}
+
 /* Opens what is not open. False: not now. */
 static bool open_all(struct keeper *k)
 {
@@ -298,6 +323,7 @@ static bool open_all(struct keeper *k)
 	if (k->recovering && k->spoiled)
 		return false; /* nothing else may be entered before what the vault holds */
 	k->recovering = false;
+	say_aside(k);
 	learn_totals(k);
 	if (!k->reports_loaded)
 		report_load(k);
@@ -421,6 +447,7 @@ static void pass_is_over(struct keeper *k)
 {
 	char text[400];
 
+	say_aside(k);
 	k->cursor = 0;
 	k->more = false;
 	k->look_ns = amp_clock_monotonic() + KEEPER_LOOK_NS;

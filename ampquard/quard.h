@@ -160,7 +160,7 @@ struct keeper {
 	int64_t look_ns, prune_ns, try_open_ns; /* monotonic: next */
 	uint64_t stored;			/* bytes in the vault */
 	uint64_t failed;			/* entries seen failed in this pass, for the fault */
-	bool fault_failed, fault_vault, reports_loaded;
+	bool fault_failed, fault_vault, fault_aside, reports_loaded;
 	char first_failed[300];
 	struct keeper_fd fds[KEEPER_FDS];
 	struct names_syncs syncs; /* directories that names were taken from; before the commit */

@@ -242,6 +242,12 @@ static bool same_bytes(const ProtobufCBinaryData *b, const void *data, size_t n)
 	return b->len == n && (n == 0 || memcmp(b->data, data, n) == 0);
 }
 
+/* What was not known when it was sealed may have become known since, and is not used. */
+static bool same_if_known(const ProtobufCBinaryData *b, const void *data, size_t n)
+{
+	return b->len == 0 || same_bytes(b, data, n);
+}
+
 /* The row beside the vault file must say what is sealed in it. */
 bool restore_row_matches(const struct entry *e, const Amp__VaultMeta *m)
 {
@@ -253,8 +259,8 @@ bool restore_row_matches(const struct entry *e, const Amp__VaultMeta *m)
 	       amp_handle_from_wire(m->handle, &h) == 0 && amp_handle_equal(&h, &e->file.handle) &&
 	       same_bytes(&m->sha256, e->sha256, AMP_SHA256_SIZE) && m->size == e->size && m->uid == e->uid &&
 	       m->gid == e->gid && m->mode == e->mode &&
-	       same_bytes(&m->path, n ? n->path : NULL, n && n->path ? n->path_size : 0) &&
-	       same_bytes(&m->name, n ? n->name : NULL, n && n->name ? strlen(n->name) : 0);
+	       same_if_known(&m->path, n ? n->path : NULL, n && n->path ? n->path_size : 0) &&
+	       same_if_known(&m->name, n ? n->name : NULL, n && n->name ? strlen(n->name) : 0);
 }
 
 static void set_path(struct restoring *r, const char *dir, size_t dir_size)
@@ -321,6 +327,27 @@ static bool choose_place(struct keeper *k)
 	return false;
 }
 
+/* All of it: a piece too little is where the space ended, and the next try says so. */
+static int write_at(int fd, const uint8_t *data, size_t n, uint64_t at)
+{
+	while (n > 0) {
+		ssize_t done = pwrite(fd, data, n, (off_t)at);
+
+		if (done < 0 && errno != EINTR)
+			return -1;
+		if (done == 0) {
+			errno = EIO;
+			return -1;
+		}
+		if (done > 0) {
+			data += done;
+			n -= (size_t)done;
+			at += (uint64_t)done;
+		}
+	}
+	return 0;
+}
+
 /* Reads on. The content's pieces go to `into` if that is a descriptor. 1: whole and right; 0: go on;
  * -1: it was said why not. */
 static int read_on(struct keeper *k, int into)
@@ -348,9 +375,8 @@ static int read_on(struct keeper *k, int into)
 			give_up_tampered(k, "its vault file has more than was taken");
 			return -1;
 		}
-		if (a == VAULT_DATA && into >= 0 &&
-		    pwrite(into, r->buffer, (size_t)n, (off_t)r->at) != (ssize_t)n) {
-			no_place(k, errno ? errno : EIO);
+		if (a == VAULT_DATA && into >= 0 && write_at(into, r->buffer, (size_t)n, r->at) != 0) {
+			no_place(k, errno);
 			return -1;
 		}
 		if (a == VAULT_HOLE)
@@ -565,6 +591,11 @@ static bool on_commit(struct keeper *k)
 {
 	(void)k;
 	return false;
+}
+
+bool restoring_has(const struct keeper *k, const char *entry_id)
+{
+	return k->restoring && strcmp(k->restoring->entry->id, entry_id) == 0;
 }
 
 bool restoring_run(struct keeper *k)

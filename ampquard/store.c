@@ -118,6 +118,8 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 	[COUNT_NAMES] = "SELECT count(*) FROM names WHERE entry = ?1",
 	[INSERT_NAME] = "INSERT INTO names(entry, dir_type, directory, path, name, unresolved)"
 			" VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+	[NAME_PATH_KNOWN] = "UPDATE names SET path = ?2, unresolved = 0 WHERE number = (SELECT min(n.number)"
+			    " FROM names n JOIN entries e ON e.number = n.entry WHERE e.id = ?1)",
 	[DETECTION] = "SELECT take FROM detections WHERE detection_id = ?1",
 	[FIND] = ENTRY "WHERE id = ?1",
 	[NAMES] = "SELECT dir_type, directory, path, name, unresolved FROM names WHERE entry = ?1"
@@ -349,6 +351,19 @@ bool store_is_open(const struct store *s)
 	return s->db;
 }
 
+bool store_is_new(struct store *s)
+{
+	sqlite3_stmt *stmt = NULL;
+	bool is_new = false;
+
+	if (s->db &&
+	    sqlite3_prepare_v2(amp_db_handle(s->db), "SELECT 1 FROM sqlite_sequence WHERE name = 'entries'",
+			       -1, &stmt, NULL) == SQLITE_OK)
+		is_new = sqlite3_step(stmt) == SQLITE_DONE;
+	sqlite3_finalize(stmt);
+	return is_new;
+}
+
 static enum amp_db_error prepare_all(struct store *s)
 {
 	sqlite3 *sq = amp_db_handle(s->db);
@@ -498,6 +513,16 @@ enum amp_db_error store_failed(struct store *s, const char *id, const char *reas
 	bind_prose(stmt, 2, reason, sizeof(((struct entry *)0)->reason));
 	bind_time(stmt, 3, retry_ns);
 	return change(s, stmt, id);
+}
+
+enum amp_db_error store_name_path(struct store *s, const char *id, const void *path, size_t size)
+{
+	sqlite3_stmt *stmt = change_of(s, NAME_PATH_KNOWN, id);
+
+	if (!stmt)
+		return AMP_DB_OTHER;
+	store_bind_bytes(stmt, 2, path, size);
+	return store_run(s, stmt);
 }
 
 enum amp_db_error store_retried(struct store *s, const char *id)

@@ -74,6 +74,8 @@ struct store *store_new(const struct store_config *c);
 void store_free(struct store *s);
 enum amp_db_error store_open(struct store *s, bool *was_broken);
 bool store_is_open(const struct store *s);
+/* No entry was ever in it, so none was deleted: what the vault holds was of another database. */
+bool store_is_new(struct store *s);
 int store_set_aside(struct store *s);
 const char *store_why(const struct store *s);
 /*
@@ -129,6 +131,8 @@ enum amp_db_error store_totals(struct store *s, uint64_t *entries, uint64_t *unf
 enum amp_db_error store_copied(struct store *s, const struct entry *e); /* size, stored, uid.., mtime */
 enum amp_db_error store_done(struct store *s, const char *id, int64_t now_ns, const char *note);
 enum amp_db_error store_failed(struct store *s, const char *id, const char *reason, int64_t retry_ns);
+/* Where its first name was, found out before it was copied. No such name: OK. */
+enum amp_db_error store_name_path(struct store *s, const char *id, const void *path, size_t size);
 enum amp_db_error store_retried(struct store *s, const char *id); /* no longer failed */
 enum amp_db_error store_reopen(struct store *s, const char *id);  /* done: copied again */
 enum amp_db_error store_restored(struct store *s, const char *id, const void *path, size_t size,

@@ -477,6 +477,25 @@ static enum next on_answer(struct keeper *k, struct taking *t, const Amp__Opened
 
 static enum next with_directory(struct keeper *k, struct taking *t);
 
+/* A path that was not known whole (it may be beyond PATH_MAX) is once its directory is open. */
+static void learn_path(struct taking *t, const ProtobufCBinaryData *dir)
+{
+	struct entry_name *n = t->entry->name_count ? &t->entry->names[0] : NULL;
+	size_t size = n && n->name ? dir->len + 1 + strlen(n->name) : 0;
+	char *path;
+
+	if (t->entry->state != ENTRY_INTENT || !size || dir->len == 0 || size > AMP_PATH_MAX ||
+	    (n->path && !n->unresolved) || !(path = malloc(size + 1)))
+		return;
+	memcpy(path, dir->data, dir->len);
+	snprintf(path + dir->len, size + 1 - dir->len, "/%s", n->name);
+	free(n->path);
+	n->path = path;
+	n->path_size = size;
+	n->unresolved = false;
+	t->learned_path = true;
+}
+
 bool taking_opened(struct keeper *k, struct taking *t, struct request *r)
 {
 	const Amp__Opened *o = (const Amp__Opened *)r->body;
@@ -494,6 +513,7 @@ bool taking_opened(struct keeper *k, struct taking *t, struct request *r)
 	close_fd(&t->file);
 	t->file = r->fds[0];
 	r->fds[0] = -1;
+	learn_path(t, &o->directory_path);
 	on_answer(k, t, o);
 	return true;
 }
@@ -550,7 +570,8 @@ static enum next copied(struct keeper *k, struct taking *t)
 	if (!keeper_begin(k))
 		return WAIT;
 	k->sync_vault = true;
-	keeper_did(k, store_copied(k->store, e));
+	if (keeper_did(k, store_copied(k->store, e)) && t->learned_path)
+		keeper_did(k, store_name_path(k->store, e->id, e->names[0].path, e->names[0].path_size));
 	t->committing = true;
 	t->step = TAKING_COPIED;
 	return WAIT;

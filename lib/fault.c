@@ -45,7 +45,7 @@ static const struct amp_fault_info table[AMP_FAULT_MAX] = {
 				     "make space on the file system of the cloud directory"},
 	[AMP_FAULT_DATABASE_BROKEN] =
 		{AMP_FAULT_DATABASE_BROKEN, AMP_FAULT_CRITICAL,
-		 "the event database was found unusable: damaged, or of another version",
+		 "a database was found unusable: damaged, or of another version",
 		 "do as the detail says; check the disk; a damaged file is kept beside the new one"},
 	[AMP_FAULT_EVENT_SET_ASIDE] =
 		{AMP_FAULT_EVENT_SET_ASIDE, AMP_FAULT_WARNING,
