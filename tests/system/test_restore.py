@@ -416,8 +416,9 @@ def case_path_beyond_path_max():
 def case_empty_file():
     """Emptied files have this content too: it must not go round in circles."""
     path, sha = w("plain/empty"), sha256(b"")
+    known = [e["id"] for e in entries(sha)]
     write(path, b"", 0o604)
-    e = wait_entry(sha)
+    e = wait_entry(sha, known)
     check(not os.path.exists(path) and e["size"] == 0, "entry: %r" % e)
     # With a link that no event tells of, and a listed file that is emptied for its links.
     data = fresh()
@@ -431,7 +432,7 @@ def case_empty_file():
     time.sleep(3)
     suite.wait_idle()
     check(len(suite.history()) == before, "it goes on: %r" % suite.history()[:4])
-    check(len(entries()) < 100 and len(entries(sha)) <= 3, "entries of nothing: %d" % len(entries(sha)))
+    check(len(entries(sha)) <= len(known) + 2, "entries of nothing: %d" % len(entries(sha)))
     restored(e["id"])
     st = os.stat(path)
     check(st.st_size == 0 and stat.S_IMODE(st.st_mode) == 0o604, "mode %o" % st.st_mode)
@@ -463,7 +464,7 @@ def holes(path):
 def case_sparse_file():
     size, pieces = sparse()
     for d in (w("plain"), tmpfs):
-        path, seen = d + "/sparse", {}
+        path = d + "/sparse"
         made = (prep if d != tmpfs else target) + "/sparse"
         with open(made, "wb") as f:
             f.truncate(size)
@@ -472,7 +473,6 @@ def case_sparse_file():
                 f.write(data)
         then, blocks = holes(made), os.stat(made).st_blocks
         known = [e["id"] for e in entries(sha256(sparse_bytes()))]
-        run("cp", "--sparse=always", made, made + "2")
         run("mv", made, path) if d != tmpfs else run("cp", "--sparse=always", made, path)
         e = wait_entry(sha256(sparse_bytes()), known)
         check(os.path.getsize("%s/%s.q" % (vault, e["id"])) < 100000, "the vault has its holes")
@@ -494,7 +494,7 @@ def case_two_gib():
     e = wait_entry(sha)
     check(e["size"] == 2 * GIB and not os.path.exists(path), "entry: %r" % e)
     doc = restored(e["id"])
-    check(os.path.getsize(path) == 2 * GIB and os.stat(path).st_blocks < 32768, "%r" % os.stat(path))
+    check(os.path.getsize(path) == 2 * GIB and os.stat(path).st_blocks < 32768, "%r" % (os.stat(path),))
     with open(path, "rb") as f:
         for at, data in big_blocks():
             f.seek(at)
@@ -780,7 +780,10 @@ def revoked_is_taken_again(path, data, first):
     code, doc = suite.cli("quarantine", "revoke", sha256(data))
     check(code != 0 and "error" in doc, "revoked twice: %r" % doc)
     # The copies are met when they are used.
-    subprocess.run([w("plain/copied"), "0"])
+    try:
+        subprocess.run([w("plain/copied"), "0"])
+    except FileNotFoundError:
+        pass  # or before
     wait_for("the copy to be taken", lambda: not os.path.exists(w("plain/copied")))
     restored(new["id"])
     stays(path, data, "its second restore")
@@ -879,7 +882,7 @@ def refused_unseen(e, word="tampered"):
 
 
 def case_bytes_of_a_vault_file():
-    e = take(w("plain/flipped"), fresh() if False else LARGE)
+    e = take(w("plain/flipped"), LARGE)
     file = vault_file(e)
     whole = open(file, "rb").read()
     size = len(whole)
@@ -956,7 +959,6 @@ def case_another_file_in_its_place():
         if _ == 0:
             refused_unseen(one)
             refused_unseen(two)
-    replaced(one, copy(quard, 0o600)) if False else None
     restored(one["id"])
     restored(two["id"])
 
