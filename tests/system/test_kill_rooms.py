@@ -1,5 +1,9 @@
 """SIGKILL of every process in turn while files are written: nothing is lost,
-nothing happens twice, nobody hangs (issue point 5)."""
+nothing happens twice, nobody hangs (issue point 5).
+
+Once under Audit, where every listed file is to be detected, and once under
+Protect, where every one is to end in the vault (issue "Quarantine", point 4).
+"""
 
 import os
 import random
@@ -13,6 +17,7 @@ import harness
 from harness import check, wait_for, write
 
 LISTED, OTHERS = 500, 5000
+SECONDS = 35  # of writing
 ROOMS = ["ampscand", "ampread", "ampread+", "ampread++", "ampcloudd", "ampquard", "ampmon"]
 
 
@@ -21,9 +26,14 @@ def content(i):
 
 
 def setup(base):
+    prepare(base, "audit", "audit")
+
+
+def prepare(base, name, mode):
+    """A suite of its own with a file system of its own; what the cases speak of is this one from here on."""
     global suite, w
-    w = harness.mount_ext4(base + "/w", base + "/ext4.img", 512)
-    suite = harness.Suite(base, [w], mode="audit")
+    w = harness.mount_ext4("%s/w-%s" % (base, name), "%s/%s.img" % (base, name), 512)
+    suite = harness.Suite(base, [w], name=name, mode=mode)
     suite.lists["blocked.list"] = ["%s Test.Kill.%d" % (harness.sha256(content(i)), i) for i in range(LISTED)]
     suite.configure()
     suite.start()
@@ -79,14 +89,13 @@ def kill_one(room):
     return True
 
 
-def case_kill_every_room_while_files_are_written():
-    seconds = 60
+def kill_while_files_are_written():
+    """Rooms in turn, at most 8 a minute of each: one kill every 1.3 s."""
     killed = dict.fromkeys(ROOMS, 0)
-    p = subprocess.Popen([sys.executable, "-c", WRITER, w, str(seconds), "."], stdout=subprocess.PIPE)
+    p = subprocess.Popen([sys.executable, "-c", WRITER, w, str(SECONDS), "."], stdout=subprocess.PIPE)
     rnd = random.Random(int(os.environ.get("AMP_SEED", "5")))
-    end = time.monotonic() + seconds
+    end = time.monotonic() + SECONDS
     turn = 0
-    # At most 8 a minute and role: seven rooms in turn, one kill every 1.3 s or slower.
     while p.poll() is None:
         room = ROOMS[turn % len(ROOMS)]
         turn += 1
@@ -102,6 +111,9 @@ def case_kill_every_room_while_files_are_written():
         check(killed[room] >= 3, "%s was killed only %d times" % (room, killed[room]))
     suite.wait_ready(120)
     suite.wait_idle(120)
+
+
+def expect_each_detected_once():
     rows = wait_for("all detections", lambda: _complete(), 120)
     by_path = {}
     for r in rows:
@@ -116,6 +128,11 @@ def case_kill_every_room_while_files_are_written():
 def _complete():
     rows = suite.detections()
     return rows if len({r["path"] for r in rows}) >= LISTED else None
+
+
+def case_kill_every_room_while_files_are_written():
+    kill_while_files_are_written()
+    expect_each_detected_once()
 
 
 def case_protection_is_back():
@@ -140,6 +157,86 @@ def case_a_room_that_dies_too_often_is_throttled():
     suite.wait_ready(180)
     suite.wait_detected(path, 60)
     wait_for("the fault to clear", lambda: not [f for f in suite.status()["faults"] if f["number"] == 1], 180)
+
+
+# -- under Protect ------------------------------------------------------------------
+
+
+def entries():
+    return suite.cli("quarantine", "list", "--limit", "0")[1] or []
+
+
+def all_taken():
+    rows = entries()
+    return rows if len(rows) >= LISTED and all(r["state"] == "quarantined" for r in rows) else None
+
+
+def expect_vault(rows):
+    want = sorted(harness.sha256(content(i)) for i in range(LISTED))
+    check(sorted(r["sha256"] for r in rows) == want, "other content, or some of it twice: %d entries" % len(rows))
+    files = sorted(n for n in os.listdir(suite.quarantine) if not n.startswith(("vault.", "quarantine.")))
+    check(files == sorted(r["id"] + ".q" for r in rows), "vault: %d files, %r" % (len(files), files[:3]))
+
+
+def outcomes():
+    """{detection_id: [types of its outcomes]}, once each detection has one."""
+    rows = suite.history()
+    found = {r["detection_id"]: [] for r in rows if r["type"] == "threat_detected"}
+    for r in rows:
+        if r["type"] in ("threat_quarantined", "threat_neutralised"):
+            found.setdefault(r["detection_id"], []).append(r["type"])
+    return found if found and all(found.values()) else None
+
+
+def expect_disk():
+    names = os.listdir(w)
+    left = [n for n in names if not n.startswith("other-") and n != "lost+found"]
+    check(not left, "left on the disk: %r" % left[:5])
+    for i in range(OTHERS):
+        with open("%s/other-%d" % (w, i), "rb") as f:
+            check(f.read() == b"other %d\n" % i, "other-%d was touched" % i)
+
+
+def expect_restores(rows):
+    by_sha = {harness.sha256(content(i)): i for i in range(LISTED)}
+    rnd = random.Random(int(os.environ.get("AMP_SEED", "5")))
+    for e in rnd.sample(rows, 10):
+        to = "%s/to-%s" % (suite.base, e["id"])
+        os.makedirs(to)
+        code, doc = suite.cli("quarantine", "restore", e["id"], "--to", to)
+        check(code == 0, "restore: %d %r" % (code, doc))
+        i = by_sha[e["sha256"]]
+        with open("%s/listed-%d" % (to, i), "rb") as f:
+            check(f.read() == content(i), "restored with other content: %d" % i)
+        check(os.stat("%s/listed-%d" % (to, i)).st_mode & 0o7777 == 0o644, "mode of %d" % i)
+
+
+def case_kill_every_room_while_files_are_taken():
+    suite.stop()
+    prepare(harness.BASE, "protect", "protect")
+    kill_while_files_are_written()
+    rows = wait_for("every listed file in the vault", all_taken, 120)
+    expect_each_detected_once()
+    expect_vault(rows)
+    found = wait_for("an outcome of each detection", outcomes)
+    other = {k: v for k, v in found.items() if v != ["threat_quarantined"]}
+    check(len(found) == LISTED and not other, "%d detections, %r" % (len(found), dict(list(other.items())[:5])))
+    expect_disk()
+    suite.wait_idle()
+    expect_restores(rows)
+    expect_protection()
+
+
+def expect_protection():
+    data = b"listed after all of it\n"
+    suite.block(data)
+    suite.reload()
+    wait_for("the list in force", lambda: harness.sha256(data) in str(suite.cli("policy", "lists")[1]))
+    path = write(w + "/after", data)
+    wait_for("the last one in the vault", lambda: [e for e in entries() if e["sha256"] == harness.sha256(data)
+                                                   and e["state"] == "quarantined"])
+    check(not os.path.exists(path), "still there")
+    check(not [r for r in suite.status()["repairs"] if r["state"] in ("waiting", "walking", "failed")], "repairs")
 
 
 harness.main(globals())
