@@ -21,8 +21,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/statfs.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef EXFAT_SUPER_MAGIC
@@ -31,9 +33,11 @@
 
 #define TRIES	     8U /* against somebody who keeps changing the name */
 #define REMOVE_TRIES 64U
-#define BESIDE_MAX   1000U /* numbers tried for a name whose place is taken */
-#define HOLDS_MAX    128U  /* directories of one capture: two descriptors each */
-#define LIST_MAX     4096U /* names looked at in one pass over a private directory */
+#define STRAY_PASSES 4U
+#define STRAYS_MAX   65536U /* names looked at for directories that lost theirs */
+#define BESIDE_MAX   1000U  /* numbers tried for a name whose place is taken */
+#define HOLDS_MAX    128U   /* directories of one capture: two descriptors each */
+#define LIST_MAX     4096U  /* names looked at in one pass over a private directory */
 
 /* A directory with names of the inode, and our private one in it. */
 struct hold {
@@ -133,32 +137,129 @@ static int private_existing(int dir, const char *name)
 			errno = EEXIST;
 		return -1;
 	}
-	if (private_ours(fd))
-		return fd;
+	if (private_ours(fd)) {
+		/* Another capture's, which others gave this name. */
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+			return fd;
+		close_quietly(fd);
+		return -1;
+	}
 	errno = keeps_no_owners(fd) ? ENOTSUP : EEXIST;
 	close_quietly(fd);
 	return -1;
 }
 
+/* A private directory that lost its name. FAT's are not told: there are no owners. */
+static bool is_stray(int dir, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 && S_ISDIR(st.st_mode) &&
+	       st.st_uid == geteuid() && !(st.st_mode & (S_IRWXG | S_IRWXO));
+}
+
+static void remove_strays_seen(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *e;
+
+	if (!d) {
+		close_quietly(fd);
+		return;
+	}
+	for (unsigned n = 0; n < STRAYS_MAX && (e = readdir(d)); n++)
+		if ((e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) && name_valid(e->d_name) &&
+		    is_stray(dir, e->d_name))
+			unlinkat(dir, e->d_name, AT_REMOVEDIR);
+	closedir(d);
+}
+
+/*
+ * What was just made got another name before it was opened: what is ours and empty is
+ * removed. If another capture had made it and not used it yet, that one makes it again.
+ * What gets a new name while a directory is being read may not be seen: looked for again.
+ */
+static void remove_strays(int dir)
+{
+	const int error = errno;
+
+	if (!keeps_no_owners(dir))
+		for (unsigned i = 0; i < STRAY_PASSES; i++)
+			remove_strays_seen(dir);
+	errno = error;
+}
+
+/* Only if it is empty. */
+static void remove_as_made(int dir, const char *name)
+{
+	const int error = errno;
+
+	unlinkat(dir, name, AT_REMOVEDIR);
+	errno = error;
+}
+
+/*
+ * What is there now is not what was made since: that one was swapped with it. File systems
+ * keep times in units of up to a second; then it is not noticed.
+ */
+static bool is_older(int fd, const struct timespec *t)
+{
+	struct statx stx;
+	const struct statx_timestamp *made = &stx.stx_btime;
+
+	if (keeps_no_owners(fd) || statx(fd, "", AT_EMPTY_PATH, STATX_BTIME | STATX_MTIME, &stx) < 0)
+		return false;
+	if (!(stx.stx_mask & STATX_BTIME))
+		made = &stx.stx_mtime;
+	return (made->tv_sec - t->tv_sec) * 1000 + (made->tv_nsec - t->tv_nsec) / 1000000 <
+	       (made->tv_nsec == 0 ? -1000 : 0);
+}
+
+static int private_make(int dir, const char *name)
+{
+	struct timespec before;
+	int fd;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &before); /* file systems take their times from it */
+	if (mkdirat(dir, name, S_IRWXU) < 0)
+		return -1;
+	step("private-made");
+	fd = private_existing(dir, name);
+	if (fd >= 0 && !is_older(fd, &before))
+		return fd;
+	if (fd < 0 && errno == ENOTSUP) {
+		remove_as_made(dir, name);
+		return -1;
+	}
+	if (fd >= 0)
+		errno = EAGAIN;
+	close_quietly(fd);
+	remove_strays(dir);
+	return -1;
+}
+
+/* -1 and EAGAIN: to be tried again. */
+static int private_try(int dir, const char *name, bool make)
+{
+	int fd = private_existing(dir, name);
+
+	if (fd >= 0 || errno != ENOENT || !make)
+		return fd;
+	fd = private_make(dir, name);
+	if (fd < 0 && (errno == EEXIST || errno == ENOENT))
+		errno = EAGAIN;
+	return fd;
+}
+
 int private_open(int dir, const char *name, bool make)
 {
-	for (unsigned i = 0; i < TRIES; i++) {
-		int fd = private_existing(dir, name);
+	int fd = -1;
 
-		if (fd >= 0)
-			return fd;
-		if (errno == ENOTSUP && make) {
-			unlinkat(dir, name, AT_REMOVEDIR); /* only if empty: as just made */
-			errno = ENOTSUP;
-		}
-		if (errno != ENOENT || !make)
-			return -1;
-		if (mkdirat(dir, name, S_IRWXU) < 0 && errno != EEXIST)
-			return -1;
-		step("private-made");
-	}
-	errno = EAGAIN; /* somebody removes it as often as it is made */
-	return -1;
+	errno = EAGAIN; /* at the end: somebody removes it as often as it is made */
+	for (unsigned i = 0; i < TRIES && fd < 0 && errno == EAGAIN; i++)
+		fd = private_try(dir, name, make);
+	return fd;
 }
 
 /* What others call it now: they may rename it within dir. False: not to be found. */
@@ -182,25 +283,32 @@ static bool private_name_now(int dir, int private, char name[NAME_MAX + 1])
 }
 
 /* AT_REMOVEDIR takes an empty directory only: whatever is swapped in, no file is lost. */
-static bool private_removed(int dir, int private, const char *name)
+static bool private_removed_as(int dir, int private, const char *name)
 {
-	char now[NAME_MAX + 1];
 	struct stat ours, is;
 
-	if (fstat(private, &ours) < 0 || ours.st_nlink == 0)
-		return true;
-	if (fstatat(dir, name, &is, AT_SYMLINK_NOFOLLOW) == 0 && same(&ours, &is) &&
-	    unlinkat(dir, name, AT_REMOVEDIR) == 0)
-		return true;
-	return private_name_now(dir, private, now) && unlinkat(dir, now, AT_REMOVEDIR) == 0;
+	return fstat(private, &ours) == 0 && fstatat(dir, name, &is, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       same(&ours, &is) && unlinkat(dir, name, AT_REMOVEDIR) == 0;
+}
+
+static bool private_gone(int private)
+{
+	struct stat st;
+
+	return fstat(private, &st) == 0 && st.st_nlink == 0;
 }
 
 void private_remove(int dir, int private, const char *name)
 {
-	/* Somebody may give it one name after the other. */
-	for (unsigned i = 0; i < REMOVE_TRIES; i++)
-		if (private_removed(dir, private, name))
-			return;
+	char now[NAME_MAX + 1];
+
+	if (private_removed_as(dir, private, name))
+		return;
+	/* Somebody gives it other names, one after the other, and perhaps not only to this one. */
+	for (unsigned i = 0; i < REMOVE_TRIES && !private_gone(private); i++)
+		if (private_name_now(dir, private, now) && private_removed_as(dir, private, now))
+			break;
+	remove_strays(dir);
 }
 
 /* ---- moving in and out ---- */
