@@ -493,7 +493,17 @@ def case_two_gib():
             f.write(data)
     e = wait_entry(sha)
     check(e["size"] == 2 * GIB and not os.path.exists(path), "entry: %r" % e)
-    doc = restored(e["id"])
+    answer = {}
+    thread = threading.Thread(target=lambda: answer.update(doc=restored(e["id"])))
+    thread.start()
+    time.sleep(0.5)
+    check(thread.is_alive(), "too fast for what follows")
+    code, doc = suite.cli("quarantine", "delete", e["id"], "--yes")
+    check(code != 0 and "being restored" in doc["error"], "deleted meanwhile: %d %r" % (code, doc))
+    refused(e["id"], word="another entry is being restored")
+    check(not os.path.lexists(path), "it has its name before it is whole")
+    thread.join()
+    doc = answer["doc"]
     check(os.path.getsize(path) == 2 * GIB and os.stat(path).st_blocks < 32768, "%r" % (os.stat(path),))
     with open(path, "rb") as f:
         for at, data in big_blocks():
