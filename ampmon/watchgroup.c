@@ -56,7 +56,7 @@ static int make_fd_group(const struct mon_watch *w)
 
 	for (size_t i = 0; i < sizeof(fd_variants) / sizeof(fd_variants[0]); i++) {
 		fd = fanotify_init(common_flags(w) | fd_variants[i].flags,
-				   (unsigned)(O_RDONLY | O_NONBLOCK | O_LARGEFILE | O_CLOEXEC) |
+				   (unsigned)(O_RDONLY | O_NONBLOCK | O_LARGEFILE | O_CLOEXEC | O_NOATIME) |
 					   fd_variants[i].event_flags);
 		if (fd >= 0 || errno != EINVAL)
 			break;

@@ -96,7 +96,7 @@ static bool begin_level(struct amp_climb *c)
 	if (c->levels == 0 || amp_statx_identity(c->child, "", AT_EMPTY_PATH, &c->sought) < 0)
 		return end(c, false);
 	c->levels--;
-	c->parent = openat(c->child, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	c->parent = amp_open_at(c->child, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
 	return c->parent < 0 ? end(c, false) : false;
 }
 

@@ -52,7 +52,7 @@ bool amp_open_mount_point_valid(const ProtobufCBinaryData *path)
 	       !memchr(path->data, '\0', path->len);
 }
 
-int amp_open_handle(int mount_fd, const struct amp_handle *h, int flags)
+static int open_handle(int mount_fd, const struct amp_handle *h, int flags)
 {
 	union {
 		struct file_handle head;
@@ -70,12 +70,35 @@ int amp_open_handle(int mount_fd, const struct amp_handle *h, int flags)
 	return open_by_handle_at(mount_fd, &k.head, flags | O_CLOEXEC);
 }
 
+/*
+ * What is looked through keeps its access time (CAP_FOWNER is for this alone).
+ * A file of an owner that this user namespace does not know is read all the same.
+ */
+static int quietly(int flags)
+{
+	return flags & O_PATH ? flags : flags | O_NOATIME;
+}
+
+int amp_open_handle(int mount_fd, const struct amp_handle *h, int flags)
+{
+	int fd = open_handle(mount_fd, h, quietly(flags));
+
+	return fd < 0 && errno == EPERM && quietly(flags) != flags ? open_handle(mount_fd, h, flags) : fd;
+}
+
+int amp_open_at(int at, const char *name, int flags)
+{
+	int fd = openat(at, name, quietly(flags) | O_CLOEXEC);
+
+	return fd < 0 && errno == EPERM && quietly(flags) != flags ? openat(at, name, flags | O_CLOEXEC) : fd;
+}
+
 int amp_open_again(int path_fd, int flags)
 {
 	char link[32];
 
 	snprintf(link, sizeof(link), "self/fd/%d", path_fd);
-	return openat(proc_fd, link, flags | O_CLOEXEC);
+	return amp_open_at(proc_fd, link, flags);
 }
 
 static const struct {

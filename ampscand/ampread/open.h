@@ -38,11 +38,13 @@ int amp_open_mount(const char *mount_point, uint64_t fsid);
 /* An absolute path shorter than AMP_PATH_MAX without NUL. */
 bool amp_open_mount_point_valid(const ProtobufCBinaryData *path);
 
-/* open_by_handle_at(2) with `flags` and O_CLOEXEC. fd, or -1 and errno. */
+/* All of these leave the access time as it is, where the kernel permits that (O_NOATIME).
+ * open_by_handle_at(2) with `flags` and O_CLOEXEC. fd, or -1 and errno. */
 int amp_open_handle(int mount_fd, const struct amp_handle *h, int flags);
 
 /* Opens what an O_PATH descriptor leads to: the same inode, whatever has its name by now. */
 int amp_open_again(int path_fd, int flags);
+int amp_open_at(int at, const char *name, int flags);
 
 /* What an errno of opening or reading a file means to who asked. */
 amp_read_status amp_open_status(int error);

@@ -293,7 +293,7 @@ static int open_by_names(const struct amp_walk *w, uint32_t position)
 	}
 	if (at < 0)
 		return -1;
-	fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	fd = amp_open_at(at, ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
 	if (at != w->mount_fd)
 		close(at);
 	return fd;

@@ -6,7 +6,7 @@ from harness import check
 EXPECTED = {"ampmon", "ampscand", "ampread", "ampread/1", "ampread/2", "ampcloudd", "ampquard"}
 # Bits of capability.h: ptrace; read-search; none; and what files are changed with.
 USERS = {"ampscand": "amp-scan", "ampread": "amp-read", "ampcloudd": "amp-cloud", "ampquard": "amp-quard"}
-CAPABILITIES = {"ampscand": 1 << 19, "ampread": 1 << 2, "ampcloudd": 0,
+CAPABILITIES = {"ampscand": 1 << 19, "ampread": 1 << 2 | 1 << 3, "ampcloudd": 0,
                 "ampquard": 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 31 | 1 << 9}
 
 
