@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <search.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -55,6 +56,7 @@ struct layers {
 	bool looked;
 	bool warned;
 	int64_t looked_ns;
+	int changes; /* mountinfo of our namespace, polled; -1: not open */
 };
 
 struct overlay {
@@ -563,7 +565,11 @@ static void look_at_all(struct look *k)
 
 struct layers *layers_new(void)
 {
-	return calloc(1, sizeof(struct layers));
+	struct layers *l = calloc(1, sizeof(*l));
+
+	if (l)
+		l->changes = -1;
+	return l;
 }
 
 static void forget(struct layers *l)
@@ -582,6 +588,8 @@ void layers_free(struct layers *l)
 	if (!l)
 		return;
 	forget(l);
+	if (l->changes >= 0)
+		close(l->changes);
 	free(l);
 }
 
@@ -590,12 +598,25 @@ static void no_free(void *key)
 	(void)key;
 }
 
+/* Mounts of our own namespace (most containers' are seen here) are known at once. */
+static bool mounts_changed(struct layers *l)
+{
+	struct pollfd p = {.fd = l->changes, .events = POLLPRI};
+
+	if (l->changes < 0) {
+		l->changes = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+		return true;
+	}
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLPRI | POLLERR));
+}
+
 void layers_refresh(struct layers *l)
 {
+	const bool changed = mounts_changed(l);
 	const int64_t now = amp_clock_monotonic();
 	struct look k = {.l = l};
 
-	if (l->looked && now - l->looked_ns < LOOK_EVERY)
+	if (l->looked && !changed && now - l->looked_ns < LOOK_EVERY)
 		return;
 	forget(l);
 	l->unknown = false;

@@ -18,7 +18,8 @@ struct layers;
 struct layers *layers_new(void); /* NULL: ENOMEM */
 void layers_free(struct layers *l);
 
-/* Looks at the mounts again if the last look is older than a second (monotonic). */
+/* Looks at the mounts again if the last look is older than a second (monotonic), or those of our
+ * own namespace have changed since. */
 void layers_refresh(struct layers *l);
 /* dir or one of its parents is a layer; also true when that cannot be told. path: of dir, for
  * comparison with layers that could not be resolved; may be NULL. */

@@ -216,11 +216,24 @@ static bool is_older(int fd, const struct timespec *t)
 	       (made->tv_nsec == 0 ? -1000 : 0);
 }
 
+/* From such a directory it could not be removed again, nor any name into it. */
+static bool is_append_only(int dir)
+{
+	struct statx stx;
+
+	return statx(dir, "", AT_EMPTY_PATH, STATX_MODE, &stx) == 0 &&
+	       (stx.stx_attributes & STATX_ATTR_APPEND);
+}
+
 static int private_make(int dir, const char *name)
 {
 	struct timespec before;
 	int fd;
 
+	if (is_append_only(dir)) {
+		errno = EPERM;
+		return -1;
+	}
 	clock_gettime(CLOCK_REALTIME_COARSE, &before); /* file systems take their times from it */
 	if (mkdirat(dir, name, S_IRWXU) < 0)
 		return -1;
