@@ -294,11 +294,6 @@ failed:
 
 /* --- the link to ampscand ------------------------------------------------------- */
 
-static bool sha_is_valid(const ProtobufCBinaryData *b)
-{
-	return b->len == AMP_SHA256_SIZE;
-}
-
 static bool path_is_valid(const ProtobufCBinaryData *b)
 {
 	return b->len <= AMP_PATH_MAX && (b->len == 0 || (b->data[0] == '/' && !memchr(b->data, 0, b->len)));
@@ -314,29 +309,10 @@ static bool name_is_valid(const ProtobufCBinaryData *b)
 	return !(b->data[0] == '.' && (b->len == 1 || (b->len == 2 && b->data[1] == '.')));
 }
 
-static bool handle_is_valid(const Amp__Handle *h, bool needed)
-{
-	struct amp_handle out;
-
-	return h ? amp_handle_from_wire(h, &out) == 0 : !needed;
-}
-
-static bool is_uuid(const char *text)
-{
-	size_t n = strspn(text, "0123456789abcdef-");
-
-	return n == VAULT_ID_SIZE - 1 && text[n] == '\0';
-}
-
+/* All that the database asks of it: what it refuses would stand in the way of everything after it. */
 static bool take_is_valid(const Amp__Take *t)
 {
-	struct amp_identity id;
-
-	return is_uuid(t->detection_id) && handle_is_valid(t->handle, true) &&
-	       handle_is_valid(t->directory, false) && sha_is_valid(&t->sha256) &&
-	       amp_identity_from_wire(t->identity, &id) == 0 && strlen(t->detection) < 256 &&
-	       strlen(t->cause) <= 32 && path_is_valid(&t->path) && name_is_valid(&t->name) &&
-	       (!t->process || t->process->exe.len <= 8192);
+	return t->identity && !store_take_unsound(t) && path_is_valid(&t->path) && name_is_valid(&t->name);
 }
 
 static int on_take(struct amp_channel *ch, struct amp_message *m, void *arg)

@@ -21,6 +21,7 @@
 
 #include "proto/cli.pb-c.h"
 #include "proto/event.pb-c.h"
+#include "proto/quarantine.pb-c.h"
 #include "proto/read.pb-c.h"
 
 #include <errno.h>
@@ -234,7 +235,7 @@ static void obey_early(void)
 
 /* --- what comes in ---------------------------------------------------------- */
 
-/* Of a READ the first job's number: the test may want it answered. */
+/* Of a READ the first job's number, of an OPEN its id: the test may want it answered. */
 static int on_any(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	unsigned long long job = 0;
@@ -242,6 +243,8 @@ static int on_any(struct amp_channel *ch, struct amp_message *m, void *arg)
 	(void)arg;
 	if (m->type == AMP_MSG_READ && ((const Amp__Read *)m->body)->n_items > 0)
 		job = (unsigned long long)((const Amp__Read *)m->body)->items[0]->job;
+	if (m->type == AMP_MSG_OPEN)
+		job = (unsigned long long)m->id;
 	amp_debug("hostile: message %04x", m->type);
 	if (job)
 		amp_info("hostile: asked %llu by %s", job, amp_channel_name(ch));
@@ -273,6 +276,15 @@ static const struct amp_dispatch link_rows[] = {
 	ANY_ROW(AMP_MSG_WALK_DONE, walk_done, 0),
 	ANY_ROW(AMP_MSG_EVENT, event, 0),
 	ANY_ROW(AMP_MSG_EVENT_ACK, event_ack, 0),
+	ANY_ROW(AMP_MSG_TAKE, take, 1),
+	ANY_ROW(AMP_MSG_TAKE_ACK, take_ack, 0),
+	ANY_ROW(AMP_MSG_OPEN, open, 0),
+	ANY_ROW(AMP_MSG_OPENED, opened, 2),
+	ANY_ROW(AMP_MSG_KILL_AGAIN, kill_again, 0),
+	ANY_ROW(AMP_MSG_KILLED_AGAIN, killed_again, 0),
+	ANY_ROW(AMP_MSG_JUDGE_AGAIN, judge_again, 0),
+	ANY_ROW(AMP_MSG_ALLOW, allow, 0),
+	ANY_ROW(AMP_MSG_ALLOW_ACK, allow_ack, 0),
 };
 
 static const struct amp_dispatch control_rows[] = {
@@ -288,6 +300,7 @@ static const struct amp_dispatch control_rows[] = {
 	ANY_ROW(AMP_MSG_RUNNING, running, 0),
 	ANY_ROW(AMP_MSG_KILLED, killed, 0),
 	ANY_ROW(AMP_MSG_EVENT, event, 0),
+	ANY_ROW(AMP_MSG_EVENTS_FILE, events_file, 2),
 };
 
 static void on_end(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
@@ -313,6 +326,16 @@ static struct link *link_slot(enum amp_role_id role, unsigned instance)
 	return NULL;
 }
 
+/* ampscand's work waits for a keeper's list of what was restored. */
+static void tell_empty_list(struct amp_channel *ch)
+{
+	Amp__Allow none = AMP__ALLOW__INIT;
+
+	none.begin = none.end = true;
+	if (amp_channel_send(ch, AMP_MSG_ALLOW, 1, &none.base, NULL, 0) != 0)
+		amp_error("hostile: no list: %s", strerror(errno));
+}
+
 static void on_link(struct amp_room *room, enum amp_role_id role, unsigned instance, unsigned generation,
 		    int fd)
 {
@@ -335,6 +358,8 @@ static void on_link(struct amp_room *room, enum amp_role_id role, unsigned insta
 	l->role = role;
 	l->instance = instance;
 	l->channel = amp_channel_new(amp_room_base(room), fd, &config);
+	if (h.role == AMP_ROLE_QUARD && role == AMP_ROLE_SCAN)
+		tell_empty_list(l->channel);
 	amp_info("hostile: pid %d link %s generation %u", (int)getpid(), label, generation);
 }
 

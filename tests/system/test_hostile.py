@@ -36,6 +36,10 @@ GARBAGE, FIELD, FORM = "body malformed", "unknown field", "body not in canonical
 ENUM, UTF8, CONTENT = "enum out of range", "string is not UTF-8", "content not permitted"
 
 
+# Messages that are no list: in those, a field twice is a fault.
+SINGLE = (wire.FAULT, wire.EVENT, wire.TAKE, wire.OPEN)
+
+
 class Bad:
     """One message, and the words with which its sender is replaced."""
 
@@ -61,7 +65,7 @@ def framing(kind, content, foreign, backwards):
         Bad("garbage", message(kind, b"\xff" * 48), GARBAGE),
         Bad("unknown field", message(kind, content + field(1000, 1)), FIELD),
         # Of one that is all repeated fields this is no fault.
-        Bad("every field twice", message(kind, content + content), FORM if kind in (wire.FAULT, wire.EVENT) else None),
+        Bad("every field twice", message(kind, content + content), FORM if kind in SINGLE else None),
         Bad("one datagram of 200 kB", message(kind, b"\0" * 200000), HUGE),
         Bad("five descriptors", good, FDS, fds=5),
         Bad("253 descriptors", good, FDS, fds=253),
@@ -73,7 +77,7 @@ def fault(number, raised=True, detail="x"):
 
 
 def to_ampmon(role):
-    foreign = {"ampscand": wire.EVENT_ACK, "ampread": wire.KILL, "ampcloudd": wire.KILL}[role]
+    foreign = {"ampscand": wire.EVENT_ACK, "ampread": wire.KILL, "ampcloudd": wire.KILL, "ampquard": wire.KILL}[role]
     rows = [b for b in framing(wire.FAULT, fault(16), foreign, wire.PING) if b.why]
     rows += [
         Bad("a descriptor", message(wire.FAULT, fault(16)), FDS, fds=1),
@@ -132,7 +136,7 @@ READ_TO_SCAND = [b for b in framing(wire.READ_DONE, field(1, result(1)), wire.EV
     Bad("READ_DONE of job 0", done(result(0)), CONTENT),
     Bad("READ_DONE of 65 results", done(*[result(1)] * 65), CONTENT),
     Bad("status out of range", done(result(1, status=99)), ENUM),
-    Bad("a descriptor", done(result(1)), FDS, fds=1),
+    Bad("a descriptor that no result speaks of", done(result(1)), CONTENT, fds=1),
     Bad("entries of no walk", message(wire.WALK_ENTRIES, body((1, 77), (2, "/x"))), CONTENT),
     Bad("end of no walk", message(wire.WALK_DONE, body((1, 77), (2, 5))), CONTENT),
     Bad("end of a walk, too long", message(wire.WALK_DONE, body((1, 1), (5, "x" * 5000))), LONG),
@@ -198,6 +202,128 @@ SCAND_TO_CLOUD = [b for b in framing(wire.EVENT, event(), wire.READ, wire.EVENT_
 
 # ampcloudd may not even have so many.
 next(b for b in SCAND_TO_CLOUD if b.fds == 253).why = "descriptors did not all arrive"
+
+
+def handle(content=b"\1" * 8):
+    return body((1, 1), (2, content))
+
+
+FILE = body((1, 7), (2, 1), (3, 1), (4, 1), (5, 8), (7, 0o100644), (9, 1))
+
+
+def take(ident=UUID % 1, file=handle(), sha=b"\x22" * 32, known=FILE, detection="Test.Taken", path=b"/x/y",
+         directory=handle(b"\2" * 8), name=b"y", time_ns=1, cause="written", process=b""):
+    return body((1, ident), (2, 5), (3, file), (4, sha), (5, known), (6, detection), (7, path), (9, directory),
+                (10, name), (11, time_ns), (12, cause), (13, process))
+
+
+def bad_take(what, **kw):
+    return Bad("take: " + what, message(wire.TAKE, take(**kw)), CONTENT)
+
+
+def opened(file=2, directory=0, path=b"", error=0):
+    return body((1, file), (2, directory), (3, path), (4, error))
+
+
+def bad_opened(what, why=CONTENT, fds=0, **kw):
+    return Bad("opened: " + what, message(wire.OPENED, opened(**kw)), why, fds=fds)
+
+
+LONGEST = b"/" * 32769
+
+SCAND_TO_QUARD = framing(wire.TAKE, take(), wire.EVENT, wire.OPEN) + [
+    Bad("two descriptors", message(wire.TAKE, take()), FDS, fds=2),
+    bad_take("no detection", ident=""),
+    bad_take("a detection that is none", ident="-" * 36),
+    bad_take("a path for a detection", ident="../../../../../../../../../etc/shadow"),
+    bad_take("no handle", file=b""),
+    bad_take("a handle of nothing", file=body((1, 1))),
+    bad_take("a handle too long", file=handle(b"\1" * 129)),
+    bad_take("a short hash", sha=b"\1" * 31),
+    bad_take("a long hash", sha=b"\1" * 33),
+    bad_take("no identity", known=b""),
+    bad_take("a mode that there is not", known=body((1, 7), (7, 1 << 20))),
+    bad_take("a detection's name too long", detection="x" * 256),
+    bad_take("a relative path", path=b"x/y"),
+    bad_take("a path with NUL", path=b"/x\0/y"),
+    bad_take("a path too long", path=LONGEST),
+    bad_take("a directory's handle too long", directory=handle(b"\1" * 129)),
+    bad_take("a name with a slash", name=b"../y"),
+    bad_take("a name with NUL", name=b"y\0"),
+    bad_take("the directory itself", name=b"."),
+    bad_take("the directory above", name=b".."),
+    bad_take("a name too long", name=b"y" * 256),
+    bad_take("a time before 1970", time_ns=-1),
+    bad_take("a cause of no word", cause="Drop Table"),
+    bad_take("a cause too long", cause="x" * 65),
+    bad_take("a negative pid", process=body((2, -4))),
+    bad_take("a program's path too long", process=body((4, b"/" * 8193))),
+    Bad("take: a name that is not UTF-8", message(wire.TAKE, take(detection=b"\xff")), UTF8),
+    bad_opened("a status there is not", ENUM, file=9),
+    bad_opened("a directory's status there is not", ENUM, directory=-1),
+    bad_opened("a file that did not come", file=1),
+    bad_opened("one of two", fds=1, file=1, directory=1),
+    bad_opened("a descriptor nobody speaks of", fds=1),
+    bad_opened("two where one is meant", fds=2, file=1),
+    bad_opened("three", FDS, fds=3, file=1, directory=1),
+    bad_opened("a relative path", path=b"x"),
+    bad_opened("a path with NUL", path=b"/x\0"),
+    bad_opened("a path too long", path=LONGEST),
+    bad_opened("a path far too long", LONG, path=b"/" * 40000),
+    Bad("a killed with words", message(wire.KILLED_AGAIN, field(1, "x")), LONG),
+    Bad("an acknowledgement with a descriptor", message(wire.ALLOW_ACK), FDS, fds=1),
+]
+
+
+def kill_again(ident=UUID % 1, file=handle(), sha=b"\x22" * 32, known=FILE, detection="Test.Taken", path=b"/x/y"):
+    return body((1, ident), (2, 5), (3, file), (4, sha), (5, known), (6, detection), (7, path))
+
+
+def bad_kill(what, why=CONTENT, fds=0, **kw):
+    return Bad("kill again: " + what, message(wire.KILL_AGAIN, kill_again(**kw)), why, fds=fds)
+
+
+def allow(*hashes, **flags):
+    return message(wire.ALLOW, b"".join(field(1, h) for h in hashes)
+                   + body((2, flags.get("begin", 0)), (3, flags.get("end", 0)), (4, flags.get("revoke", 0))))
+
+
+OPEN_IT = body((1, 5), (2, handle()))
+HASH = b"\x44" * 32
+
+QUARD_TO_SCAND = framing(wire.OPEN, OPEN_IT, wire.EVENT, wire.TAKE) + [
+    Bad("open: a descriptor", message(wire.OPEN, OPEN_IT), FDS, fds=1),
+    Bad("open: nothing", message(wire.OPEN, body((1, 5))), CONTENT),
+    Bad("open: a handle too long", message(wire.OPEN, body((1, 5), (2, handle(b"\1" * 129)))), CONTENT),
+    Bad("open: a handle of nothing", message(wire.OPEN, body((1, 5), (2, body((1, 1))))), CONTENT),
+    Bad("open: a directory's handle too long", message(wire.OPEN, body((1, 5), (3, handle(b"\1" * 129)))), CONTENT),
+    Bad("open: more than it may", message(wire.OPEN, body((1, 5), (2, handle(b"\1" * 128)), (3, b"\1" * 600))), LONG),
+    bad_kill("no detection", ident=""),
+    bad_kill("a detection that is none", ident="x" * 36),
+    bad_kill("no handle", file=b""),
+    bad_kill("a handle too long", file=handle(b"\1" * 129)),
+    bad_kill("a short hash", sha=b"\1" * 31),
+    bad_kill("no identity", known=b""),
+    bad_kill("a mode that there is not", known=body((1, 7), (7, 1 << 20))),
+    bad_kill("a detection's name too long", detection="x" * 300),
+    bad_kill("a path with NUL", path=b"/x\0/y"),
+    bad_kill("a path too long", path=LONGEST),
+    bad_kill("a path far too long", LONG, path=b"/" * 40000),
+    bad_kill("a descriptor", FDS, fds=1),
+    Bad("judge: no handle", message(wire.JUDGE_AGAIN, body((1, 5), (3, "/x"))), CONTENT),
+    Bad("judge: a relative path", message(wire.JUDGE_AGAIN, body((1, 5), (2, handle()), (3, "x"))), CONTENT),
+    Bad("judge: a path with NUL", message(wire.JUDGE_AGAIN, body((1, 5), (2, handle()), (3, b"/x\0"))), CONTENT),
+    Bad("judge: a path too long", message(wire.JUDGE_AGAIN, body((1, 5), (2, handle()), (3, LONGEST))), CONTENT),
+    Bad("allow: a short hash", allow(b"\1" * 31), CONTENT),
+    Bad("allow: a long hash", allow(HASH, b"\1" * 33), CONTENT),
+    Bad("allow: 513", allow(*[HASH] * 513), CONTENT),
+    Bad("allow: a list that is revoked", allow(HASH, begin=1, revoke=1), CONTENT),
+    Bad("allow: a list that ends revoked", allow(HASH, end=1, revoke=1), CONTENT),
+    Bad("allow: far too many", allow(*[HASH] * 1500), LONG),
+    Bad("allow: a descriptor", allow(HASH), FDS, fds=1),
+    Bad("257 acknowledgements", message(wire.TAKE_ACK, field(1, list(range(257)))), CONTENT),
+    Bad("far too many acknowledgements", message(wire.TAKE_ACK, b"\x0a" * 9000), LONG),
+]
 
 # -- the suite, looked at without ampcli -------------------------------------------
 
@@ -320,6 +446,7 @@ class Stage:
         path = write("%s/listed-%d" % (w, self.files), listed(self.files % LISTED_MAX))
         self.files += 1
         suite.wait_detected(path, 20)
+        wait_for("%s to be taken" % path, lambda: not os.path.exists(path), 20)
 
     def rest(self, *labels):
         """A new ampmon counts deaths anew."""
@@ -449,6 +576,26 @@ def case_ampscand_to_ampcloudd():
     run_table("ampscand", "ampcloudd", SCAND_TO_CLOUD)
 
 
+def case_ampquard_to_ampmon():
+    run_table("ampquard", "ampmon", to_ampmon("ampquard"))
+
+
+def case_ampscand_to_ampquard():
+    run_table("ampscand", "ampquard", SCAND_TO_QUARD)
+
+
+def case_ampcloudd_to_ampquard():
+    run_table("ampcloudd", "ampquard", CLOUD_TO_SCAND)
+
+
+def case_ampquard_to_ampscand():
+    run_table("ampquard", "ampscand", QUARD_TO_SCAND)
+
+
+def case_ampquard_to_ampcloudd():
+    run_table("ampquard", "ampcloudd", SCAND_TO_CLOUD)
+
+
 # -- answers to what was asked, but not so ----------------------------------------------
 
 
@@ -568,6 +715,109 @@ def case_descriptors_are_closed():
     stage.restore()
 
 
+# -- the keeper ----------------------------------------------------------------------------
+
+
+def asked_open():
+    """The number of the last OPEN that the hostile ampscand was asked; None: of none."""
+    text = suite.log_text("ampscand").split("pid %d ready" % stage.pid)[-1]
+    jobs = [int(l.split("asked ")[1].split()[0]) for l in text.splitlines() if "hostile: asked" in l]
+    return jobs[-1] if jobs else None
+
+
+def case_ampscand_tells_ampquard_what_nobody_asked_for():
+    """Answers to no question: counted, what came with them is closed, nobody dies."""
+    stage.prepare("ampscand", "ampquard")
+    pid = state().pids["ampquard"]
+    before = fds_of(pid)
+    told = counter("ampquard", "quarantine.unasked_answer")
+    # It has 512 descriptors: more than they hold at once would be a broken protocol.
+    rows = [(2, 100, message(wire.OPENED, opened(1, 1), ident=1 << 40))] * 8
+    rows += [(1, 200, message(wire.OPENED, opened(1), ident=1 << 40)),
+             (0, 1000, message(wire.KILLED_AGAIN, ident=1 << 40))]
+    for fds, n, data in rows:
+        stage.unharmed("ampquard", data, fds=fds, count=n)
+        told += n
+        wait_for("all to be counted", lambda: counter("ampquard", "quarantine.unasked_answer") == told, 20)
+    stage.unharmed("ampquard", message(wire.ALLOW_ACK, ident=1 << 40), count=1000)
+    stage.unharmed("ampquard", message(wire.TAKE, take(UUID % 0x70), ident=7), count=1000)
+    wait_for("all descriptors to be closed", lambda: fds_of(pid) <= before + 2, 20)
+    stage.restore()
+
+
+def case_ampscand_passes_another_file():
+    """What it passes is not the file that was to be taken: it stays what it is, and so does its directory."""
+    stage.prepare("ampscand", "ampquard")
+    log = suite.log + "/ampscand.log"
+    before = os.stat(log)
+    failed = counter("ampquard", "quarantine.failed")
+    stage.send("ampquard", message(wire.TAKE, take(UUID % 0x71, file=handle(b"\3" * 8), name=b"ampscand.log"), ident=8))
+    job = wait_for("a question", asked_open, 20)
+    stage.send("ampquard", message(wire.OPENED, opened(1, 1), ident=job), fds=2)
+    wait_for("its refusal", lambda: counter("ampquard", "quarantine.failed") > failed, 20)
+    after = os.stat(log)
+    check((before.st_ino, before.st_nlink, before.st_mode) == (after.st_ino, after.st_nlink, after.st_mode)
+          and after.st_size >= before.st_size, "the log is another: %r, before %r" % (after, before))
+    names = os.listdir(suite.log)
+    check(not [n for n in names if n.startswith(".amp-")], "left over: %r" % names)
+    stage.restore()
+
+
+def case_ampscand_floods_ampquard():
+    """3,000 files there are not, each its own: the keeper answers, or who asks is replaced; then it works."""
+    stage.prepare("ampscand", "ampquard")
+    pid = state().pids["ampquard"]
+    with open(suite.bin + "/hostile.go", "a") as f:
+        for n in range(3000):
+            data = message(wire.TAKE, take("0123abcd-0000-4000-8000-1%011x" % n, file=handle(b"%08d" % n)), ident=n + 1)
+            f.write("%d ampquard 1 0 %s\n" % (stage.pid, data.hex()))
+    wait_for("some to be taken down", lambda: counter("ampquard", "quarantine.requests") >= 1000, 60)
+    check(state().pids["ampquard"] == pid, "the keeper died")
+    stage.restore()
+    check(state().pids["ampquard"] == pid, "the keeper died")
+
+
+def case_ampquard_asks_without_end():
+    """More questions in hand than it may have: it is replaced."""
+    for data in (message(wire.OPEN, OPEN_IT), message(wire.KILL_AGAIN, kill_again())):
+        stage.prepare("ampquard", "ampscand")
+        before = state()
+        stage.send("ampscand", data, count=20000)
+        st = wait_for("its end", lambda: state().restarts["ampquard"] > before.restarts["ampquard"]
+                      or "hostile: sent" in suite.log_text("ampquard").split("pid %d ready" % stage.pid)[-1], 30)
+        st = state()
+        others = {k: v for k, v in before.pids.items() if k != "ampquard"}
+        check(others == {k: v for k, v in st.pids.items() if k != "ampquard"}, "others died: %r" % st.pids)
+        stage.deaths["ampquard"] += 1
+        stage.accusations["ampscand"] = ACCUSATIONS_MAX
+        stage.restore()
+
+
+def case_ampquard_acknowledges_what_it_was_not_sent():
+    stage.prepare("ampquard", "ampscand")
+    told = counter("ampscand", "act.take_unasked_ack")
+    stage.unharmed("ampscand", message(wire.TAKE_ACK, field(1, [1 << 40, 1 << 41])), count=1000)
+    wait_for("all to be counted", lambda: counter("ampscand", "act.take_unasked_ack") == told + 2000, 20)
+    stage.unharmed("ampscand", message(wire.JUDGE_AGAIN, body((1, 5), (2, handle()), (3, "/x"))), count=10000)
+    stage.restore()
+
+
+def case_ampquard_wants_bystanders_dead():
+    """A second kill pass is of content on the list only, also if the keeper asks for it."""
+    stage.prepare("ampquard", "ampscand")
+    path, p = victim()
+    try:
+        told = state().counters.get("kill.refused", 0)
+        stage.unharmed("ampscand", message(wire.KILL_AGAIN, kill_again(UUID % 0x72, sha=b"\x33" * 32,
+                                                                       known=identity(path))))
+        wait_for("its refusal", lambda: state().counters.get("kill.refused", 0) > told, 20)
+        check(p.poll() is None, "the bystander was killed")
+    finally:
+        p.kill()
+        p.wait()
+    stage.restore()
+
+
 # -- kills --------------------------------------------------------------------------------
 
 
@@ -656,7 +906,7 @@ def case_accusations():
 
 def case_links_closed_by_who_lives_on():
     """Nobody waits for ever for a peer that took its end away: it is replaced."""
-    for label in ("ampread", "ampcloudd"):
+    for label in ("ampread", "ampcloudd", "ampquard"):
         stage.prepare(label, "ampscand")
         before = state()
         stage.command("ampscand close")
