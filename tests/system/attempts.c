@@ -616,6 +616,31 @@ static long process_own_memory(struct scene *s)
 	return fd < 0 ? -1 : syscall(SYS_pwrite64, fd, "R", 1L, (off_t)(uintptr_t)text);
 }
 
+static long process_other_memory(struct scene *s)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)s->victim);
+	return open_flags(s, path, O_RDONLY);
+}
+
+static long process_other_environment(struct scene *s)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/environ", (int)s->victim);
+	return open_flags(s, path, O_RDONLY);
+}
+
+/* What another has open, through its link in /proc: also what has no name. */
+static long process_other_fd(struct scene *s)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/1", (int)s->victim);
+	return open_flags(s, path, O_RDONLY);
+}
+
 static long process_prlimit(struct scene *s)
 {
 	const struct rlimit low = {16, 16};
@@ -1158,6 +1183,9 @@ const struct attempt attempts[] = {
 	{"process-exe-link", process_exe_link},
 	{"process-exe-handle", process_exe_handle},
 	{"process-own-memory", process_own_memory},
+	{"process-other-memory", process_other_memory},
+	{"process-other-environment", process_other_environment},
+	{"process-other-fd", process_other_fd},
 	{"process-prlimit", process_prlimit},
 	{"process-raise-limit", process_raise_limit},
 	{"process-priority", process_priority},

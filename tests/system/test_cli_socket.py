@@ -15,7 +15,7 @@ import wire
 from harness import check, wait_for, write
 from wire import body, field, message
 
-SERVICES = ("ampmon", "ampscand", "ampcloudd")
+SERVICES = ("ampmon", "ampscand", "ampcloudd", "ampquard")
 CLIENTS_MAX = 32  # lib/cliserver.h
 IDLE_S = 30
 LISTED = b"CLI socket test, listed file\n"
@@ -119,6 +119,7 @@ class Unharmed:
 # -- broken protocol -------------------------------------------------------------
 
 ASK = message(wire.CLI_STATUS)
+UID = "0123abcd-0000-4000-8000-000000000001"
 COMMON = [
     ("empty", b"", 0),
     ("one byte", b"\x01", 0),
@@ -174,6 +175,21 @@ OWN = {
         ("garbage", message(wire.CLI_HISTORY, b"\xff" * 64), 0),
         ("wrong wire type", message(wire.CLI_HISTORY, field(3, "x")), 0),
     ],
+    "ampquard": [
+        ("a request of ampmon", message(wire.CLI_POLICY), 0),
+        ("a request of ampcloudd", message(wire.CLI_HISTORY), 0),
+        ("a TAKE of ampscand", message(wire.TAKE, b"x"), 0),
+        ("an OPENED of ampscand", message(wire.OPENED), 2),
+        ("list, too long", message(wire.CLI_QUARANTINE, field(1, "x" * 1000)), 0),
+        ("list with a descriptor", message(wire.CLI_QUARANTINE), 1),
+        ("restore of no text", message(wire.CLI_RESTORE, field(1, b"\xff")), 0),
+        ("restore, too long", message(wire.CLI_RESTORE, body((1, UID), (2, b"/" * 40000))), 0),
+        ("restore with its directory opened", message(wire.CLI_RESTORE, body((1, UID))), 1),
+        ("delete, twice in one", message(wire.CLI_DELETE, field(1, UID) * 2), 0),
+        ("delete, unknown field", message(wire.CLI_DELETE, field(1, UID) + field(9, 1)), 0),
+        ("revoke, wrong wire type", message(wire.CLI_REVOKE, field(1, 7)), 0),
+        ("garbage", message(wire.CLI_RESTORE, b"\xff" * 64), 0),
+    ],
 }
 
 
@@ -206,11 +222,25 @@ def case_broken_protocol_at_ampcloudd():
     broken("ampcloudd")
 
 
+def case_broken_protocol_at_ampquard():
+    broken("ampquard")
+
+
 # -- right messages with wrong content ----------------------------------------------
 
 
+# Of each there is no such entry, or it is no request at all.
+QUARANTINE_NONSENSE = [(kind, content)
+                       for kind in (wire.CLI_QUARANTINE, wire.CLI_RESTORE, wire.CLI_DELETE)
+                       for content in (field(1, UID), field(1, "-" * 36), field(1, "../../../../../../../../../etc/shadow"),
+                                       field(1, "x"), field(1, UID + "0"))]
+QUARANTINE_NONSENSE += [(wire.CLI_RESTORE, body((1, UID), (2, d)))
+                        for d in (b"relative", b"/with\0nul", b"/" * 32768)]
+QUARANTINE_NONSENSE += [(wire.CLI_RESTORE, b""), (wire.CLI_DELETE, b"")]
+QUARANTINE_NONSENSE += [(wire.CLI_REVOKE, body((1, h))) for h in (b"", b"\1" * 31, b"\1" * 33, b"\1" * 32)]
+
+
 def case_content_that_makes_no_sense_is_answered():
-    uid = "0123abcd-0000-4000-8000-000000000001"
     with Unharmed():
         for ident in ("", "nosuch", "../../../etc/passwd", "/etc/passwd", "protect/../audit", "a\nb", ".", "x" * 200):
             with connect("ampmon") as c:
@@ -220,12 +250,19 @@ def case_content_that_makes_no_sense_is_answered():
                         body((5, "x" * 36)), body((1, "x" * 400))):
             with connect("ampcloudd") as c:
                 check(error_code(c.ask(wire.CLI_HISTORY, content)) == BAD_REQUEST, "history %r" % content)
-        for content in (body((3, 0xFFFFFFFF)), body((4, (1 << 64) - 1)), body((4, 1)), body((5, uid)),
+        for content in (body((3, 0xFFFFFFFF)), body((4, (1 << 64) - 1)), body((4, 1)), body((5, UID)),
                         body((2, (1 << 63) - 1))):
             with connect("ampcloudd") as c:
                 answer = c.ask(wire.CLI_HISTORY, content)
                 check(answer and answer[0] == wire.CLI_HISTORY_REPLY, "history %r: %r" % (content, answer))
                 check(len(wire.parse(answer[2]).get(1, [])) <= 100, "too many rows")
+        for kind, content in QUARANTINE_NONSENSE:
+            with connect("ampquard") as c:
+                check(error_code(c.ask(kind, content)) in (BAD_REQUEST, NOT_FOUND), "%x %r" % (kind, content))
+        for before in (1, (1 << 64) - 1):
+            with connect("ampquard") as c:
+                answer = c.ask(wire.CLI_QUARANTINE, body((2, before)))
+                check(answer and answer[0] == wire.CLI_QUARANTINE_REPLY, "quarantine: %r" % (answer,))
         for after in (1 << 40, (1 << 64) - 1):
             with connect("ampscand") as c:
                 answer = c.ask(wire.CLI_RULES, body((2, after)))
@@ -313,6 +350,14 @@ def case_members_may_ask_but_not_change():
         with connect("ampcloudd") as c:
             if c.ask(wire.CLI_HISTORY)[0] != wire.CLI_HISTORY_REPLY:
                 return False
+        with connect("ampquard") as c:
+            if c.ask(wire.CLI_QUARANTINE)[0] != wire.CLI_QUARANTINE_REPLY:
+                return False
+        for kind, content in ((wire.CLI_RESTORE, field(1, UID)), (wire.CLI_DELETE, field(1, UID)),
+                              (wire.CLI_REVOKE, field(1, b"\1" * 32)), (wire.CLI_RESTORE, b"")):
+            with connect("ampquard") as c:
+                if error_code(c.ask(kind, content)) != NOT_PERMITTED:
+                    return False
         with connect("ampmon") as c:
             return error_code(c.ask(wire.CLI_POLICY_USE, field(1, "audit"))) == NOT_PERMITTED
 

@@ -106,6 +106,10 @@ TABLE = {
     "process-exe-link": ("ok", "ok", "EACCES", "ENOENT", "EACCES"),  # ampscand's work
     "process-exe-handle": ("ok", "ok", "EACCES", "ENOENT SIGSYS", "EACCES"),
     "process-own-memory": ("ok", "EACCES SIGSYS", "EACCES SIGSYS", "ENOENT", "ok"),  # a file as any other to ampquard
+    # of others: to ampscand by their modes (it has CAP_SYS_PTRACE), to ampquard, which no mode stops, by that
+    "process-other-memory": ("ok", "EACCES SIGSYS", "EACCES", "ENOENT", "EACCES"),
+    "process-other-environment": ("ok", "EACCES SIGSYS", "EACCES", "ENOENT", "EACCES"),
+    "process-other-fd": ("ok", "EACCES SIGSYS", "EACCES", "ENOENT", "EACCES"),
     "process-prlimit": ("ok", "EPERM SIGSYS", "EPERM SIGSYS", "EPERM SIGSYS", "EPERM SIGSYS"),
     "process-raise-limit": ("ok", "EPERM SIGSYS", "EPERM SIGSYS", "EPERM SIGSYS", "EPERM SIGSYS"),
     "process-priority": ("ok", "EACCES SIGSYS", "EACCES SIGSYS", "EACCES SIGSYS", "EACCES SIGSYS"),
