@@ -196,11 +196,14 @@ static enum next fail(struct keeper *k, struct taking *t, const char *code, cons
 	return over(t);
 }
 
+static bool read_again(struct keeper *k, struct taking *t);
+
 /* Nothing of it is (any more) where it was, and nothing is in the vault. */
 static enum next nothing_there(struct keeper *k, struct taking *t, const char *why)
 {
 	if (!keeper_begin(k))
 		return WAIT;
+	read_again(k, t); /* detections that came meanwhile end with it */
 	report_all(k, t->entry, "threat_neutralised", "neutralised", 2, why);
 	keeper_did(k, store_drop(k->store, t->entry->id));
 	return over(t);
@@ -668,8 +671,8 @@ static enum next with_directory(struct keeper *k, struct taking *t)
 	return GO_ON;
 }
 
-/* Names and detections that came since the entry was taken in hand. True: there are names to capture. */
-static bool more_names(struct keeper *k, struct taking *t)
+/* Names and detections may have come since the entry was taken in hand. */
+static bool read_again(struct keeper *k, struct taking *t)
 {
 	struct entry *now = NULL;
 
@@ -679,7 +682,13 @@ static bool more_names(struct keeper *k, struct taking *t)
 	now->size = t->entry->size;
 	entry_free(t->entry);
 	t->entry = now;
-	return t->name < now->name_count;
+	return true;
+}
+
+/* True: there are names to capture. */
+static bool more_names(struct keeper *k, struct taking *t)
+{
+	return read_again(k, t) && t->name < t->entry->name_count;
 }
 
 static enum next on_names(struct keeper *k, struct taking *t)
