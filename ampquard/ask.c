@@ -41,7 +41,12 @@ static bool is_id(const char *text)
 static void hand_over(struct quard *q, struct amp_channel *client, const struct amp_message *m,
 		      request_work *work)
 {
-	if (quard_submit(q, work, m->id, amp_cli_client_serial(client), m->body, NULL) != 0)
+	if (quard_ask(q, work, m->id, amp_cli_client_serial(client), m->body) == 0)
+		return;
+	if (errno == EAGAIN)
+		amp_cli_error(client, m->id, AMP__CLI_ERROR__CODE__NOT_NOW,
+			      "too many requests at once; try again in a moment");
+	else
 		amp_cli_error(client, m->id, AMP__CLI_ERROR__CODE__INTERNAL, "out of memory");
 }
 

@@ -39,14 +39,15 @@ static int open_there(int dir, const char *name, uint64_t size)
 	return found;
 }
 
-static bool has_hash(struct keeper *k, int fd, const uint8_t *sha256)
+/* Not beyond its size: others may write it as fast as it is read. */
+static bool has_hash(struct keeper *k, int fd, const uint8_t *sha256, uint64_t size)
 {
 	struct amp_sha256 *h = amp_sha256_new();
 	uint8_t *buf = malloc(VAULT_CHUNK), sha[AMP_SHA256_SIZE];
 	bool good = h && buf && amp_sha256_begin(h) == 0;
 	ssize_t n = 1;
 
-	for (off_t at = 0; good && n > 0; at += n) {
+	for (off_t at = 0; good && n > 0 && (uint64_t)at <= size; at += n) {
 		n = pread(fd, buf, VAULT_CHUNK, at);
 		good = n >= 0 && amp_sha256_add(h, buf, (size_t)(n > 0 ? n : 0)) == 0;
 		amp_io_step(k->io);
@@ -86,7 +87,7 @@ static bool is_there(struct keeper *k, const struct store_restore *r, const stru
 			 strerror(errno));
 	if (e)
 		fd = open_there(dir, slash + 1, e->size);
-	there = fd >= 0 && has_hash(k, fd, r->sha256);
+	there = fd >= 0 && has_hash(k, fd, r->sha256, e->size);
 	if (there)
 		dress(k, e, fd);
 	if (fd >= 0)

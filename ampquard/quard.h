@@ -128,8 +128,12 @@ struct taking {
 	bool over;
 	int file, directory; /* -1 */
 	bool layer, nameless, reread;
-	bool learned_path; /* of its first name: committed with the copy */
-	size_t name; /* next to capture */
+	bool learned_path;	/* of its first name: committed with the copy */
+	bool joined;		/* by a name that came after they were taken, and may be one of them again */
+	size_t name;		/* next to capture */
+	size_t removed;		/* names, by us */
+	uint64_t room;		/* that its copy was promised in the vault */
+	uint64_t stored_before; /* by the copy that this one replaces */
 	unsigned changes, kills, busy, refused_names;
 	uint32_t flags; /* of the inode, taken away for the capture; 0: none */
 	struct copy *copy;
@@ -207,6 +211,8 @@ bool taking_run(struct keeper *k, struct taking *t);
 /* The transaction with its last transition was (not) committed. */
 void taking_committed(struct keeper *k, struct taking *t);
 void taking_link_changed(struct taking *t);
+/* A further name or detection of that entry was entered. */
+void taking_joined(struct keeper *k, const char *entry_id);
 bool taking_opened(struct keeper *k, struct taking *t, struct request *r); /* false: it did not ask */
 bool taking_killed(struct taking *t, uint64_t id);
 
@@ -275,6 +281,9 @@ int quard_main(void);
  * ENOMEM (also when too many are in hand: no peer that keeps to the protocol has so many). */
 int quard_submit(struct quard *q, request_work *work, uint64_t id, uint64_t serial,
 		 const ProtobufCMessage *body, const int fds[2]);
+/* The same for a client: -1 EAGAIN if too many of theirs are in hand, so that ampscand's have room. */
+int quard_ask(struct quard *q, request_work *work, uint64_t id, uint64_t client,
+	      const ProtobufCMessage *body);
 /* A client's request takes long: it is told every 2 s until it has its answer. */
 void quard_keep_waiting(struct quard *q, uint64_t client, uint64_t id);
 

@@ -24,6 +24,7 @@
 #define FLUSH_MS    500
 #define WORD_S	    2
 #define PATIENT_MAX 8U	  /* restores asked for; one is worked on at a time */
+#define CLIENTS_MAX 64U	  /* requests of clients in hand */
 #define ERRANDS_MAX 4096U /* in hand; ampscand has 256 takes on the wire at most */
 
 struct peer {
@@ -38,6 +39,7 @@ struct errand {
 	struct quard *quard;
 	struct request request;
 	struct effects effects;
+	bool of_client;
 };
 
 struct round {
@@ -65,7 +67,7 @@ struct quard {
 	struct amp_outbox *outbox;
 	struct peer scand, cloud;
 	uint64_t serials;
-	unsigned errands; /* in hand */
+	unsigned errands, client_errands; /* in hand; of clients among them */
 	struct round round;
 	struct event *due, *word;
 	struct patience patient[PATIENT_MAX];
@@ -260,17 +262,19 @@ static void errand_done(struct amp_io_job *job)
 
 	deliver(q, &e->effects);
 	q->errands--;
+	q->client_errands -= e->of_client;
 	errand_free(e);
 	start_round(q);
 }
 
-int quard_submit(struct quard *q, request_work *work, uint64_t id, uint64_t serial,
-		 const ProtobufCMessage *body, const int fds[2])
+static int submit(struct quard *q, request_work *work, uint64_t id, uint64_t serial,
+		  const ProtobufCMessage *body, const int fds[2], bool of_client)
 {
 	struct errand *e = q->errands < ERRANDS_MAX ? calloc(1, sizeof(*e)) : NULL;
 
 	if (!e)
 		goto failed;
+	e->of_client = of_client;
 	e->job.run = errand_run;
 	e->job.done = errand_done;
 	e->quard = q;
@@ -281,6 +285,7 @@ int quard_submit(struct quard *q, request_work *work, uint64_t id, uint64_t seri
 	if (fds)
 		memcpy(e->request.fds, fds, sizeof(e->request.fds));
 	q->errands++;
+	q->client_errands += of_client;
 	amp_iothread_submit(q->io, &e->job);
 	return 0;
 failed:
@@ -290,6 +295,21 @@ failed:
 	free(e);
 	errno = ENOMEM;
 	return -1;
+}
+
+int quard_submit(struct quard *q, request_work *work, uint64_t id, uint64_t serial,
+		 const ProtobufCMessage *body, const int fds[2])
+{
+	return submit(q, work, id, serial, body, fds, false);
+}
+
+int quard_ask(struct quard *q, request_work *work, uint64_t id, uint64_t client, const ProtobufCMessage *body)
+{
+	if (q->client_errands >= CLIENTS_MAX) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return submit(q, work, id, client, body, NULL, true);
 }
 
 /* --- the link to ampscand ------------------------------------------------------- */

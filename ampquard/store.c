@@ -87,7 +87,8 @@ static const char *const migrations[] = {
 static const char *const statement_sql[STATEMENT_COUNT] = {
 	[BEGIN] = "BEGIN IMMEDIATE",
 	[COMMIT] = "COMMIT",
-	[KNOWN] = "SELECT e.id FROM detections d JOIN entries e ON e.number = d.entry WHERE d.detection_id = "
+	[KNOWN] = "SELECT e.id, e.state FROM detections d JOIN entries e ON e.number = d.entry WHERE "
+		  "d.detection_id = "
 		  "?1",
 	[SAME_FILE] = "SELECT number, id, state FROM entries WHERE fsid = ?1 AND handle_type = ?2"
 		      " AND handle = ?3 AND sha256 = ?4 AND state < 4",
@@ -148,6 +149,7 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 	[ALLOW] = "INSERT OR REPLACE INTO allowed(sha256, time_ns) VALUES(?1, ?2)",
 	[REVOKE] = "DELETE FROM allowed WHERE sha256 = ?1",
 	[ALLOWED] = "SELECT sha256 FROM allowed ORDER BY sha256",
+	[IS_ALLOWED] = "SELECT 1 FROM allowed WHERE sha256 = ?1",
 	[BEGIN_RESTORE] = "INSERT OR REPLACE INTO restores(entry_id, sha256, was_allowed, path)"
 			  " VALUES(?1, ?2, ?3, ?4)",
 	[END_RESTORE] = "DELETE FROM restores WHERE entry_id = ?1",

@@ -95,7 +95,7 @@ enum store_take {
 	TAKE_NEW,      /* a new entry */
 	TAKE_JOINED,   /* a further name or detection of an unfinished one */
 	TAKE_IN_VAULT, /* of one that is done: its content is in the vault already */
-	TAKE_KNOWN     /* this detection was here before, nothing to do */
+	TAKE_KNOWN     /* this detection was here before and is being worked on: nothing to do */
 };
 /* NULL: all its fields are within their bounds; else the first that is not. */
 const char *store_take_unsound(const Amp__Take *t);
@@ -142,6 +142,7 @@ enum amp_db_error store_drop(struct store *s, const char *id); /* with all that 
 /* Restored content. */
 enum amp_db_error store_allow(struct store *s, const uint8_t *sha256, int64_t now_ns);
 enum amp_db_error store_revoke(struct store *s, const uint8_t *sha256, bool *was_allowed);
+enum amp_db_error store_is_allowed(struct store *s, const uint8_t *sha256, bool *yes);
 /* All of it, 32 bytes each, malloc'd. */
 enum amp_db_error store_allowed(struct store *s, uint8_t **sha256, size_t *count);
 

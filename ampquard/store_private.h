@@ -47,6 +47,7 @@ enum store_statement {
 	ALLOW,
 	REVOKE,
 	ALLOWED,
+	IS_ALLOWED,
 	BEGIN_RESTORE,
 	END_RESTORE,
 	BEGUN_RESTORE,

@@ -153,6 +153,21 @@ enum amp_db_error store_revoke(struct store *s, const uint8_t *sha256, bool *was
 	return error;
 }
 
+enum amp_db_error store_is_allowed(struct store *s, const uint8_t *sha256, bool *yes)
+{
+	sqlite3_stmt *stmt = s->statements[IS_ALLOWED];
+	enum amp_db_error error = store_readable(s);
+	int rc;
+
+	*yes = false;
+	if (error != AMP_DB_OK)
+		return error;
+	store_bind_bytes(stmt, 1, sha256, AMP_SHA256_SIZE);
+	rc = sqlite3_step(stmt);
+	*yes = rc == SQLITE_ROW;
+	return store_finish(s, stmt, rc);
+}
+
 struct hashes {
 	uint8_t *bytes;
 	size_t count, room;

@@ -122,7 +122,8 @@ struct found {
 };
 
 /* Is this detection known? id "" : no. */
-static enum amp_db_error find_known(struct store *s, const Amp__Take *t, char id[VAULT_ID_SIZE])
+static enum amp_db_error find_known(struct store *s, const Amp__Take *t, char id[VAULT_ID_SIZE],
+				    enum entry_state *state)
 {
 	sqlite3_stmt *stmt = s->statements[KNOWN];
 	struct store_row r = {.stmt = stmt};
@@ -132,8 +133,10 @@ static enum amp_db_error find_known(struct store *s, const Amp__Take *t, char id
 	id[0] = '\0';
 	store_bind_text(stmt, 1, t->detection_id);
 	rc = sqlite3_step(stmt);
-	if (rc == SQLITE_ROW)
+	if (rc == SQLITE_ROW) {
 		store_row_uuid(&r, 0, id);
+		*state = (enum entry_state)store_row_number(&r, 1, ENTRY_INTENT, ENTRY_RESTORED);
+	}
 	error = store_finish(s, stmt, rc);
 	if (error == AMP_DB_OK && r.ill)
 		return store_ill(s, "entry of detection %s is broken (%s)", t->detection_id, r.ill);
@@ -336,17 +339,20 @@ enum amp_db_error store_adopt(struct store *s, const Amp__Take *t, const char *a
 {
 	const char *unsound = store_is_uuid(as) ? store_take_unsound(t) : "entry id";
 	enum amp_db_error error = store_changeable(s);
+	enum entry_state state = ENTRY_RESTORED;
 	struct found f;
 
 	if (error != AMP_DB_OK)
 		return error;
 	if (unsound) /* what goes in must come out */
 		return store_refuse(s, "what is to be taken has a bad %s", unsound);
-	error = find_known(s, t, id);
+	error = find_known(s, t, id, &state);
 	if (error != AMP_DB_OK)
 		return error;
-	if (id[0]) {
-		*what = TAKE_KNOWN;
+	/* Of one that is over it is a repeat, or the same content was put there anew: who writes it
+	 * chooses all that a detection's id is made of. */
+	if (id[0] && state != ENTRY_RESTORED) {
+		*what = state == ENTRY_DONE ? TAKE_IN_VAULT : TAKE_KNOWN;
 		return AMP_DB_OK;
 	}
 	error = keep(s, t, as, &f, what);

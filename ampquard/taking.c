@@ -35,6 +35,7 @@
 #define KILLS_MAX     6U
 #define RETRY_NS      (5 * AMP_NS_PER_SEC)
 #define RETRY_MAX_NS  (300 * AMP_NS_PER_SEC)
+#define WAIT_ROOM_NS  (100 * AMP_NS_PER_MS)
 #define SPARE_BYTES   (1ULL << 20) /* beside the content: header, metadata, seals, the database */
 #define NOTHING_TO_DO "it had gone before it could be taken"
 
@@ -213,11 +214,15 @@ static bool more_names(struct keeper *k, struct taking *t);
 
 static enum next done(struct keeper *k, struct taking *t)
 {
+	bool more = more_names(k, t);
 	struct entry *e = t->entry;
 
-	if (more_names(k, t))
+	if (t->joined)
+		t->name = 0;
+	if (more || t->joined) {
+		t->joined = false;
 		return to(t, TAKING_NAMES);
-	e = t->entry;
+	}
 	if (!keeper_begin(k))
 		return WAIT;
 	step("harmless");
@@ -238,7 +243,7 @@ void taking_committed(struct keeper *k, struct taking *t)
 	}
 	step("copied");
 	t->entry->state = ENTRY_COPIED;
-	k->stored += t->entry->stored;
+	k->stored += t->entry->stored - t->stored_before;
 	to(t, TAKING_NAMES);
 }
 
@@ -319,7 +324,19 @@ static void ask_judge(struct keeper *k, const struct entry *e)
 
 void taking_link_changed(struct taking *t)
 {
-	t->asked = 0; /* its step asks again */
+	if (t->asked) /* its step asks again */
+		t->due_ns = 0;
+	t->asked = 0;
+}
+
+/* Before they are taken away for good it is seen that a name is there again: by the inode's links. */
+void taking_joined(struct keeper *k, const char *entry_id)
+{
+	struct taking *t;
+
+	LIST_FOREACH(t, &k->active, link)
+	if (t->step == TAKING_KILL && strcmp(t->entry->id, entry_id) == 0)
+		t->joined = true;
 }
 
 bool taking_killed(struct taking *t, uint64_t id)
@@ -541,17 +558,55 @@ static enum next copy_failed(struct keeper *k, struct taking *t, int error)
 	return fail(k, t, "unreadable", "it cannot be copied: %s; it is tried again", strerror(error));
 }
 
+/* Of the copies in hand beside it. */
+static uint64_t promised(const struct keeper *k)
+{
+	const struct taking *t;
+	uint64_t sum = 0;
+
+	LIST_FOREACH(t, &k->active, link)
+	if (t->copy || t->step == TAKING_COPIED)
+		sum += t->room;
+	return sum;
+}
+
+/*
+ * Content of another size is other content. To say so by its hash may take days:
+ * anybody who may write the file can make it as large as its file system permits.
+ */
+static bool has_other_size(struct keeper *k, const struct entry *e, uint64_t size)
+{
+	Amp__Take *judged;
+	bool other;
+
+	if (e->state == ENTRY_COPIED)
+		return size != e->size;
+	judged = store_detection(k->store, e->detection_id);
+	other = judged && judged->identity && judged->identity->size != size;
+	if (judged)
+		amp__take__free_unpacked(judged, NULL);
+	return other;
+}
+
+static enum next is_other(struct keeper *k, struct taking *t);
+
 static enum next begin_copy(struct keeper *k, struct taking *t)
 {
+	uint64_t size, others = promised(k);
 	struct stat st;
-	uint64_t size;
 
 	if (fstat(t->file, &st) != 0)
 		return copy_failed(k, t, errno);
+	if (has_other_size(k, t->entry, (uint64_t)st.st_size))
+		return is_other(k, t);
 	/* Holes take no room, nor do they here. */
 	size = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size ? (uint64_t)st.st_blocks * 512
 								   : (uint64_t)st.st_size;
-	if (!vault_has_room(k->vault, size + size / 1000 + SPARE_BYTES))
+	t->room = size + size / 1000 + SPARE_BYTES;
+	if (others &&
+	    (!vault_has_room(k->vault, t->room + others) || k->stored + size + others > k->config.max_size))
+		return pause_for(t, WAIT_ROOM_NS, TAKING_COPY);
+	if (!vault_has_room(k->vault, t->room))
 		return no_room(k, t);
 	if (k->stored + size > k->config.max_size)
 		return fail(
@@ -566,6 +621,7 @@ static enum next copied(struct keeper *k, struct taking *t)
 {
 	struct entry *e = t->entry;
 
+	t->stored_before = e->state == ENTRY_COPIED ? e->stored : 0;
 	copy_result(t->copy, e);
 	copy_free(t->copy);
 	t->copy = NULL;
@@ -771,10 +827,11 @@ static void note_links(struct taking *t, const struct stat *st, size_t captured)
 
 static enum next remove_names(struct keeper *k, struct taking *t)
 {
-	size_t stay = capture_remove(t->capture);
+	size_t captured = capture_count(t->capture), stay = capture_remove(t->capture);
 
 	t->capture = NULL;
 	t->flags = 0;
+	t->removed += captured - stay;
 	step("removed");
 	if (stay > 0)
 		return fail(k, t, "name_stays", "%zu of its names cannot be removed; it is tried again",
@@ -790,6 +847,8 @@ static enum next on_empty(struct keeper *k, struct taking *t)
 
 	if (fstat(t->file, &st) != 0)
 		return fail(k, t, "unreadable", "%s; it is tried again", strerror(errno));
+	/* Who has it open reads on, and can run it. */
+	t->nameless |= st.st_nlink == 0 && t->removed == 0;
 	if (!as_copied(t->entry, &st) && st.st_size > 0)
 		return t->changes < KEEPER_CHANGES_MAX ? copy_anew(t) : is_unstable(k, t);
 	if (st.st_size == 0 || (!t->layer && !t->nameless && !t->refused_names && st.st_nlink == captured))

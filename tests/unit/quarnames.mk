@@ -12,3 +12,7 @@ tests_unit_test_neutral_LDADD = ampquard/libampquard.a $(UNIT_LIBS)
 tests_unit_test_layers_SOURCES = tests/unit/test_layers.c tests/unit/quartest.h
 tests_unit_test_layers_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_layers_LDADD = ampquard/libampquard.a $(UNIT_LIBS)
+UNIT_TESTS += tests/unit/test_keeper
+tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/quartest.h
+tests_unit_test_keeper_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_keeper_LDADD = ampquard/libampquard.a $(UNIT_LIBS)

@@ -1,0 +1,542 @@
+/*
+ * tests/unit/test_keeper.c - ampquard's keeper as a whole, with ampscand's part
+ * played here: what others do to a file while it is being taken. At each step()
+ * of the work a test may do something to it.
+ */
+#include "quartest.h"
+
+#include "ampquard/quard.h"
+#include "ampquard/step.h"
+#include "clock.h"
+#include "fileid.h"
+#include "log.h"
+
+#include "proto/cli.pb-c.h"
+#include "proto/types.h"
+
+#include <event2/event.h>
+
+#define EVIL "this content is listed"
+#define ONE  "0b1f4e2a-1111-8000-8000-000000000001"
+#define TWO  "0b1f4e2a-1111-8000-8000-000000000002"
+
+struct rig {
+	struct event_base *base;
+	struct amp_iothread *io;
+	struct keeper *k;
+	char data[80], path[200];
+	int files; /* the directory they are in */
+	uint64_t ids;
+	bool hold_kills; /* they are not answered */
+	bool without_link;
+	unsigned acks, opens, kills, judged, errors;
+	uint64_t kill_id;
+	char faults[512];
+	char reports[4096]; /* their types, each with a blank */
+};
+
+static struct rig *rig;
+
+/* --- what happens at a step ----------------------------------------------------- */
+
+static void (*at_step)(void);
+static const char *at_place;
+
+void step(const char *place)
+{
+	void (*now)(void) = at_step;
+
+	if (!now || strcmp(place, at_place) != 0)
+		return;
+	at_step = NULL;
+	now();
+}
+
+static void when(const char *place, void (*what)(void))
+{
+	at_place = place;
+	at_step = what;
+}
+
+/* --- ampscand -------------------------------------------------------------------- */
+
+static void request(request_work *work, uint64_t id, ProtobufCMessage *body, int file, int directory)
+{
+	struct request r = {.work = work, .id = id, .serial = 1, .fds = {file, directory}};
+
+	r.body = body ? message_copy(body) : NULL;
+	work(rig->k, &r);
+	keeper_settle(rig->k);
+	if (r.body)
+		protobuf_c_message_free_unpacked(r.body, NULL);
+	for (size_t i = 0; i < 2; i++)
+		if (r.fds[i] >= 0)
+			close(r.fds[i]);
+}
+
+static int open_handle(const Amp__Handle *wire, int flags)
+{
+	struct amp_handle h;
+	struct {
+		struct file_handle h;
+		unsigned char bytes[AMP_HANDLE_MAX];
+	} k;
+
+	assert_int_equal(amp_handle_from_wire(wire, &h), 0);
+	k.h.handle_bytes = h.size;
+	k.h.handle_type = h.type;
+	memcpy(k.bytes, h.bytes, h.size);
+	return open_by_handle_at(rig->files, &k.h, flags | O_CLOEXEC);
+}
+
+static void answer_open(uint64_t id, const Amp__Open *ask)
+{
+	Amp__Opened o = AMP__OPENED__INIT;
+	int file = ask->file ? open_handle(ask->file, O_RDONLY | O_NONBLOCK) : -1;
+	int directory = ask->directory ? open_handle(ask->directory, O_RDONLY | O_DIRECTORY) : -1;
+
+	rig->opens++;
+	if (ask->file)
+		o.file = file >= 0 ? AMP__OPENED__STATUS__OK : AMP__OPENED__STATUS__GONE;
+	if (ask->directory)
+		o.directory = directory >= 0 ? AMP__OPENED__STATUS__OK : AMP__OPENED__STATUS__GONE;
+	request(keeper_opened, id, &o.base, file, directory);
+}
+
+static void told(const struct effect *e)
+{
+	if (e->type == AMP_MSG_TAKE_ACK)
+		rig->acks += (unsigned)((const Amp__TakeAck *)e->body)->n_ids;
+	else if (e->type == AMP_MSG_OPEN)
+		answer_open(e->id, (const Amp__Open *)e->body);
+	else if (e->type == AMP_MSG_ALLOW)
+		request(keeper_allow_ack, e->id, NULL, -1, -1);
+	else if (e->type == AMP_MSG_JUDGE_AGAIN)
+		rig->judged++;
+	else if (e->type == AMP_MSG_KILL_AGAIN) {
+		rig->kills++;
+		rig->kill_id = e->id;
+		if (!rig->hold_kills)
+			request(keeper_killed, e->id, NULL, -1, -1);
+	}
+}
+
+static void drain(void)
+{
+	struct effect *e;
+
+	while ((e = STAILQ_FIRST(&rig->k->effects))) {
+		STAILQ_REMOVE_HEAD(&rig->k->effects, link);
+		if (e->to == EFFECT_SCAND && !rig->without_link)
+			told(e);
+		else if (e->to == EFFECT_ERROR)
+			rig->errors++;
+		else if (e->to == EFFECT_FAULT && e->raised)
+			snprintf(rig->faults, sizeof(rig->faults), "%s", e->text);
+		else if (e->to == EFFECT_REPORT) {
+			size_t n = strlen(rig->reports);
+
+			snprintf(rig->reports + n, sizeof(rig->reports) - n, "%s ",
+				 ((const Amp__Event *)e->body)->type);
+		}
+		effect_free(e);
+	}
+}
+
+/* Rounds until there is nothing more to be done at once; false: there always is. */
+static bool rounds(void)
+{
+	int64_t due;
+
+	for (unsigned i = 0; i < 200; i++) {
+		bool again = keeper_round(rig->k, &due);
+
+		again |= !STAILQ_EMPTY(&rig->k->effects);
+		drain();
+		if (!again)
+			return true;
+	}
+	return false;
+}
+
+/* --- a keeper ----------------------------------------------------------------------- */
+
+static void open_keeper(void)
+{
+	struct keeper_config c = {
+		.data_dir = strdup(rig->data), .host_id = strdup("host"), .max_size = 32U << 20, .days = 90};
+
+	rig->k = keeper_new(&c, rig->io);
+	assert_non_null(rig->k);
+	request(keeper_link, 0, NULL, -1, -1);
+	assert_true(rounds());
+	assert_true(keeper_ready(rig->k));
+}
+
+static int set_up(void **state)
+{
+	char link[64];
+	ssize_t n;
+
+	if (qt_each(state) != 0)
+		return -1;
+	if (!qt_able)
+		return 0;
+	rig = calloc(1, sizeof(*rig));
+	assert_non_null(rig);
+	amp_log_open("ampquard", STDERR_FILENO, AMP_LOG_ERROR);
+	amp_db_setup();
+	assert_int_equal(amp_sha256_setup(), 0);
+	assert_int_equal(vault_setup(), 0);
+	rig->base = event_base_new();
+	rig->io = amp_iothread_new(rig->base);
+	assert_non_null(rig->io);
+	snprintf(rig->data, sizeof(rig->data), "/proc/self/fd/%d/vault", qt_fd);
+	assert_int_equal(mkdirat(qt_fd, "vault", 0700), 0);
+	assert_int_equal(mkdirat(qt_fd, "files", 0755), 0);
+	rig->files = openat(qt_fd, "files", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", rig->files);
+	n = readlinkat(AT_FDCWD, link, rig->path, sizeof(rig->path) - 1);
+	assert_true(n > 0);
+	open_keeper();
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	at_step = NULL;
+	if (rig) {
+		drain();
+		keeper_free(rig->k);
+		amp_iothread_free(rig->io);
+		event_base_free(rig->base);
+		close(rig->files);
+		free(rig);
+	}
+	rig = NULL;
+	return qt_each_end(state);
+}
+
+/* --- files --------------------------------------------------------------------------- */
+
+static void evil(const char *name)
+{
+	close(qt_file(rig->files, name, EVIL));
+}
+
+static void hash(const char *content, uint8_t sha[AMP_SHA256_SIZE])
+{
+	struct amp_sha256 *h = amp_sha256_new();
+
+	assert_non_null(h);
+	assert_int_equal(amp_sha256_begin(h), 0);
+	assert_int_equal(amp_sha256_add(h, content, strlen(content)), 0);
+	assert_int_equal(amp_sha256_end(h, sha), 0);
+	amp_sha256_free(h);
+}
+
+/* files/name, as it is now, was convicted. */
+static void take(const char *name, const char *detection_id)
+{
+	int fd = openat(rig->files, name, O_RDONLY | O_CLOEXEC);
+	Amp__Take t = AMP__TAKE__INIT;
+	Amp__Identity identity = AMP__IDENTITY__INIT;
+	Amp__Handle file = AMP__HANDLE__INIT, directory = AMP__HANDLE__INIT;
+	struct amp_identity id;
+	struct amp_handle h, d;
+	uint8_t sha[AMP_SHA256_SIZE];
+	char path[300];
+
+	assert_true(fd >= 0);
+	assert_int_equal(amp_handle_of_fd(fd, &h), 0);
+	assert_int_equal(amp_handle_of_fd(rig->files, &d), 0);
+	assert_int_equal(amp_statx_identity(fd, "", AT_EMPTY_PATH, &id), 0);
+	assert_int_equal(amp_fsid_of_fd(fd, &t.fsid), 0);
+	close(fd);
+	amp_handle_to_wire(&h, &file);
+	amp_handle_to_wire(&d, &directory);
+	amp_identity_to_wire(&id, &identity);
+	hash(EVIL, sha);
+	snprintf(path, sizeof(path), "%s/%s", rig->path, name);
+	t.detection_id = (char *)(uintptr_t)detection_id;
+	t.handle = &file;
+	t.directory = &directory;
+	t.identity = &identity;
+	t.sha256.data = sha;
+	t.sha256.len = sizeof(sha);
+	t.detection = (char *)(uintptr_t) "Test.Evil";
+	t.path.data = (uint8_t *)path;
+	t.path.len = strlen(path);
+	t.name.data = (uint8_t *)(uintptr_t)name;
+	t.name.len = strlen(name);
+	t.time_ns = amp_clock_realtime();
+	t.cause = (char *)(uintptr_t) "write";
+	request(keeper_take, ++rig->ids, &t.base, -1, -1);
+}
+
+static off_t size_of(const char *name)
+{
+	struct stat st;
+
+	return fstatat(rig->files, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_size : -1;
+}
+
+/* Of the newest entry. */
+static enum entry_state state_now(void)
+{
+	struct entry *e = NULL;
+	enum entry_state s = 0;
+	size_t n = 0;
+
+	assert_int_equal(store_list(rig->k->store, 0, &e, 1, &n), AMP_DB_OK);
+	if (n == 1) {
+		s = e->state;
+		entry_free(e);
+	}
+	return s;
+}
+
+static void write_again(const char *name)
+{
+	int fd = openat(rig->files, name, O_WRONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, EVIL, strlen(EVIL)), (ssize_t)strlen(EVIL));
+	close(fd);
+}
+
+/* --- tests ------------------------------------------------------------------------------ */
+
+static void test_taken(void **state)
+{
+	(void)state;
+	QT_NEED();
+	evil("a");
+	take("a", ONE);
+	assert_true(rounds());
+	assert_int_equal(rig->acks, 1);
+	assert_int_equal(size_of("a"), -1);
+	assert_int_equal(state_now(), ENTRY_DONE);
+	assert_string_equal(rig->reports, "threat_detected threat_quarantined ");
+}
+
+/*
+ * Emptied in place because of another link, written anew with the same content, the same
+ * modification time and under the same name, it is the same detection. It is there all the same.
+ */
+static void test_same_detection_again(void **state)
+{
+	struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+
+	(void)state;
+	QT_NEED();
+	evil("a");
+	assert_int_equal(linkat(rig->files, "a", rig->files, "other", 0), 0);
+	assert_int_equal(utimensat(rig->files, "a", times, 0), 0);
+	take("a", ONE);
+	assert_true(rounds());
+	assert_int_equal(size_of("a"), -1);
+	assert_int_equal(size_of("other"), 0);
+	write_again("other");
+	assert_int_equal(renameat(rig->files, "other", rig->files, "a"), 0);
+	assert_int_equal(utimensat(rig->files, "a", times, 0), 0);
+	take("a", ONE);
+	assert_true(rounds());
+	assert_int_equal(rig->acks, 2);
+	assert_int_equal(size_of("a"), -1);
+	assert_int_equal(state_now(), ENTRY_DONE);
+}
+
+/* What is hashed has an end: others wait meanwhile. */
+static void test_huge(void **state)
+{
+	int fd;
+
+	(void)state;
+	QT_NEED();
+	evil("a");
+	take("a", ONE);
+	fd = openat(rig->files, "a", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(ftruncate(fd, (off_t)1 << 52), 0);
+	close(fd);
+	assert_true(rounds());
+	assert_int_equal(rig->judged, 1);
+	assert_int_equal(size_of("a"), (off_t)1 << 52);
+	assert_int_equal(state_now(), 0);
+	assert_int_equal(rig->k->active_count, 0);
+}
+
+/* What is copied once more counts once. */
+static void test_stored(void **state)
+{
+	uint64_t entries, unfinished, stored;
+
+	(void)state;
+	QT_NEED();
+	evil("a");
+	assert_int_equal(linkat(rig->files, "a", rig->files, "other", 0), 0);
+	take("a", ONE);
+	assert_true(rounds());
+	write_again("other");
+	take("other", TWO);
+	assert_true(rounds());
+	assert_int_equal(size_of("other"), -1);
+	assert_int_equal(store_totals(rig->k->store, &entries, &unfinished, &stored), AMP_DB_OK);
+	assert_int_equal(entries, 1);
+	assert_int_equal(rig->k->stored, stored);
+}
+
+static void remove_it(void)
+{
+	assert_int_equal(unlinkat(rig->files, "a", 0), 0);
+}
+
+/* Who has it open could read it, and run it, for ever. */
+static void test_unlinked_meanwhile(void **state)
+{
+	struct stat st;
+	int fd;
+
+	(void)state;
+	QT_NEED();
+	evil("a");
+	fd = openat(rig->files, "a", O_RDONLY | O_CLOEXEC);
+	take("a", ONE);
+	when("copied", remove_it);
+	assert_true(rounds());
+	assert_int_equal(state_now(), ENTRY_DONE);
+	assert_int_equal(fstat(fd, &st), 0);
+	close(fd);
+	assert_int_equal(st.st_nlink, 0);
+	assert_int_equal(st.st_size, 0);
+}
+
+static int open_one;
+
+static void link_again(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", open_one);
+	if (linkat(AT_FDCWD, path, rig->files, "a", AT_SYMLINK_FOLLOW) < 0)
+		assert_int_equal(linkat(AT_FDCWD, path, rig->files, "b", AT_SYMLINK_FOLLOW), 0);
+}
+
+/* A name that was captured comes back after the last look; that it did is said before it is over. */
+static void test_linked_again(void **state)
+{
+	(void)state;
+	QT_NEED();
+	evil("a");
+	assert_int_equal(linkat(rig->files, "a", rig->files, "b", 0), 0);
+	open_one = openat(rig->files, "a", O_RDONLY | O_CLOEXEC);
+	take("a", ONE);
+	take("b", TWO);
+	when("name-removed", link_again);
+	rig->hold_kills = true;
+	assert_true(rounds());
+	close(open_one);
+	assert_int_equal(rig->kills, 1);
+	assert_int_equal(size_of("a"), sizeof(EVIL) - 1);
+	take("a", "0b1f4e2a-1111-8000-8000-000000000003");
+	assert_true(rounds());
+	assert_int_equal(rig->acks, 3);
+	rig->hold_kills = false;
+	request(keeper_killed, rig->kill_id, NULL, -1, -1);
+	assert_true(rounds());
+	assert_int_equal(size_of("a"), -1);
+	assert_int_equal(state_now(), ENTRY_DONE);
+}
+
+static void restore(void)
+{
+	Amp__CliRestore ask = AMP__CLI_RESTORE__INIT;
+	struct entry *e = NULL;
+	size_t n = 0;
+
+	assert_int_equal(store_list(rig->k->store, 0, &e, 1, &n), AMP_DB_OK);
+	assert_int_equal(n, 1);
+	ask.id = e->id;
+	request(restore_ask, ++rig->ids, &ask.base, -1, -1);
+	entry_free(e);
+	assert_true(rounds());
+	assert_int_equal(rig->errors, 0);
+}
+
+/* An ampscand that was not told in time what is allowed does not have it taken. */
+static void test_restored_stays(void **state)
+{
+	Amp__CliRevoke ask = AMP__CLI_REVOKE__INIT;
+	uint8_t sha[AMP_SHA256_SIZE];
+
+	(void)state;
+	QT_NEED();
+	evil("a");
+	take("a", ONE);
+	assert_true(rounds());
+	restore();
+	assert_int_equal(size_of("a"), sizeof(EVIL) - 1);
+	take("a", TWO);
+	assert_true(rounds());
+	assert_int_equal(rig->acks, 2);
+	assert_int_equal(size_of("a"), sizeof(EVIL) - 1);
+	assert_int_equal(state_now(), ENTRY_RESTORED);
+	hash(EVIL, sha);
+	ask.sha256.data = sha;
+	ask.sha256.len = sizeof(sha);
+	request(keeper_revoke, ++rig->ids, &ask.base, -1, -1);
+	drain();
+	take("a", TWO);
+	assert_true(rounds());
+	assert_int_equal(size_of("a"), -1);
+	assert_int_equal(state_now(), ENTRY_DONE);
+}
+
+/* A look that is due while all hands are full is not due again at once. */
+static void test_no_hurry(void **state)
+{
+	int64_t due = 0;
+	char name[32], id[VAULT_ID_SIZE];
+
+	(void)state;
+	QT_NEED();
+	rig->without_link = true; /* nobody answers */
+	for (unsigned i = 0; i < KEEPER_ACTIVE; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		snprintf(id, sizeof(id), "0b1f4e2a-1111-8000-8000-0000000001%02u", i);
+		evil(name);
+		take(name, id);
+	}
+	assert_true(rounds());
+	assert_int_equal(rig->k->active_count, KEEPER_ACTIVE);
+	amp_clock_freeze(amp_clock_monotonic() + 20 * AMP_NS_PER_SEC, amp_clock_realtime());
+	assert_true(rounds());
+	assert_false(keeper_round(rig->k, &due));
+	assert_true(due > amp_clock_monotonic());
+	/* Nor is what was asked of one who is gone. */
+	rig->k->link = 0;
+	for (struct taking *t = LIST_FIRST(&rig->k->active); t; t = LIST_NEXT(t, link))
+		taking_link_changed(t);
+	amp_clock_freeze(amp_clock_monotonic() + 60 * AMP_NS_PER_SEC, amp_clock_realtime());
+	assert_true(rounds());
+	assert_false(keeper_round(rig->k, &due));
+	assert_true(due > amp_clock_monotonic());
+	amp_clock_release();
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		CASE(test_taken),
+		CASE(test_same_detection_again),
+		CASE(test_huge),
+		CASE(test_stored),
+		CASE(test_unlinked_meanwhile),
+		CASE(test_linked_again),
+		CASE(test_restored_stays),
+		CASE(test_no_hurry),
+	};
+
+	return cmocka_run_group_tests(tests, qt_setup, qt_teardown);
+}
