@@ -36,6 +36,8 @@
 #define LINE_MAX_SIZE  (4U << 20) /* a mount's line: 500 layers of 4 KiB and more */
 #define LEVELS_MAX     4096U
 #define LOOK_EVERY     AMP_NS_PER_SEC
+#define LOOK_MAX       AMP_NS_PER_SEC /* users make mounts and namespaces, and may stack them */
+#define LOOK_REST      4	      /* times as long as a look took there is no other */
 
 struct layer {
 	dev_t dev;
@@ -55,8 +57,9 @@ struct layers {
 	bool unknown; /* too many, no memory, no mountinfo: everything may be a layer */
 	bool looked;
 	bool warned;
-	int64_t looked_ns;
-	int changes; /* mountinfo of our namespace, polled; -1: not open */
+	int64_t looked_ns, took_ns;
+	int64_t until_ns; /* of the look in hand */
+	int changes;	  /* mountinfo of our namespace, polled; -1: not open */
 };
 
 struct overlay {
@@ -193,6 +196,13 @@ static void too_many(struct layers *l, const char *what)
 	if (!l->warned)
 		amp_warn("layers of overlays: %s; every file counts as part of one", what);
 	l->warned = l->unknown = true;
+}
+
+static bool in_time(struct layers *l)
+{
+	if (!l->unknown && amp_clock_monotonic() >= l->until_ns)
+		too_many(l, "looking at all mounts takes too long");
+	return !l->unknown;
 }
 
 static bool room_for(struct layers *l)
@@ -349,7 +359,7 @@ static void one_layer(const char *path, void *arg)
 {
 	const struct one_overlay *in = arg;
 
-	if (in->l->unknown)
+	if (!in_time(in->l))
 		return;
 	if (path[0] == '/')
 		absolute_layer(in, path);
@@ -516,7 +526,7 @@ static bool look_at(struct look *k, int fd, bool ours)
 	in.buf = malloc(in.size);
 	if (!in.buf)
 		return false;
-	while (!k->l->unknown && (line = next_line(&in, &taken))) {
+	while (in_time(k->l) && (line = next_line(&in, &taken))) {
 		if (!any && !space_is_new(k, line)) {
 			any = true;
 			break;
@@ -555,7 +565,7 @@ static void look_at_all(struct look *k)
 		too_many(k->l, "/proc cannot be read");
 		return;
 	}
-	while (!k->l->unknown && (e = readdir(proc)))
+	while (in_time(k->l) && (e = readdir(proc)))
 		if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
 			(void)look_at_process(k, e->d_name, false); /* it may have ended */
 	closedir(proc);
@@ -618,8 +628,13 @@ void layers_refresh(struct layers *l)
 
 	if (l->looked && !changed && now - l->looked_ns < LOOK_EVERY)
 		return;
+	if (l->looked && now - l->looked_ns < LOOK_REST * l->took_ns) {
+		l->unknown = true;
+		return;
+	}
 	forget(l);
 	l->unknown = false;
+	l->until_ns = now + LOOK_MAX;
 	look_at_all(&k);
 	if (!l->unknown)
 		resolve_all(&k);
@@ -629,7 +644,8 @@ void layers_refresh(struct layers *l)
 		overlay_free(k.overlays[i]);
 	free(k.overlays);
 	l->looked = true;
-	l->looked_ns = now;
+	l->looked_ns = amp_clock_monotonic();
+	l->took_ns = l->looked_ns - now;
 }
 
 static bool below(const char *path, const char *dir)

@@ -19,7 +19,8 @@ struct layers *layers_new(void); /* NULL: ENOMEM */
 void layers_free(struct layers *l);
 
 /* Looks at the mounts again if the last look is older than a second (monotonic), or those of our
- * own namespace have changed since. */
+ * own namespace have changed since. It takes a second at most, and no more than a fifth of the
+ * time: what could not be looked at counts as a layer. */
 void layers_refresh(struct layers *l);
 /* dir or one of its parents is a layer; also true when that cannot be told. path: of dir, for
  * comparison with layers that could not be resolved; may be NULL. */
