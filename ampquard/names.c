@@ -36,8 +36,10 @@
 #define STRAY_PASSES 4U
 #define STRAYS_MAX   65536U /* names looked at for directories that lost theirs */
 #define BESIDE_MAX   1000U  /* numbers tried for a name whose place is taken */
-#define HOLDS_MAX    128U   /* directories of one capture: two descriptors each */
-#define LIST_MAX     4096U  /* names looked at in one pass over a private directory */
+/* Directories, two descriptors each: of every capture, and of all of them together beside that. */
+#define HOLDS_OWN    2U
+#define HOLDS_SHARED 48U
+#define LIST_MAX     4096U /* names looked at in one pass over a private directory */
 
 /* A directory with names of the inode, and our private one in it. */
 struct hold {
@@ -56,6 +58,8 @@ struct capture {
 	size_t count;
 	struct names_syncs *later; /* NULL: its directories are synced at once */
 };
+
+static unsigned holds_shared; /* the I/O thread's */
 
 static void close_quietly(int fd)
 {
@@ -540,9 +544,10 @@ static int hold_private(const struct capture *c, struct hold *h, bool make)
 
 static struct hold *hold_new(struct capture *c, int dir, const struct stat *st)
 {
+	const bool shared = c->count >= HOLDS_OWN;
 	struct hold *larger, *h;
 
-	if (c->count >= HOLDS_MAX) {
+	if (shared && holds_shared >= HOLDS_SHARED) {
 		errno = EMFILE;
 		return NULL;
 	}
@@ -557,6 +562,7 @@ static struct hold *hold_new(struct capture *c, int dir, const struct stat *st)
 	if (h->dir < 0)
 		return NULL;
 	c->count++;
+	holds_shared += shared;
 	return h;
 }
 
@@ -720,6 +726,8 @@ static void capture_free(struct capture *c)
 {
 	for (size_t i = 0; i < c->count; i++)
 		hold_end(c, &c->holds[i]);
+	if (c->count > HOLDS_OWN)
+		holds_shared -= (unsigned)c->count - HOLDS_OWN;
 	step("names-synced");
 	close_quietly(c->file);
 	free(c->holds);

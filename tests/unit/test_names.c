@@ -629,36 +629,59 @@ static void renamed_private_directory(void **state)
 	close(file);
 }
 
-/* More directories than descriptors are to be spent on. */
-static void many_directories(void **state)
+/* Directories d0 to d139 with a link of file/name each; how many of them c can take. */
+static unsigned take_of_many(struct capture *c, const char *name)
 {
-	struct capture *c;
 	unsigned removed = 0;
-	char name[32];
-	int file;
+	char sub[32];
 
-	(void)state;
-	QT_NEED();
-	file = qt_file(qt_fd, "evil", "bad");
-	c = capture(file);
 	for (unsigned i = 0; i < 140; i++) {
 		int dir;
 
-		snprintf(name, sizeof(name), "d%u", i);
-		assert_int_equal(mkdirat(qt_fd, name, 0755), 0);
-		dir = openat(qt_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		assert_int_equal(linkat(qt_fd, "evil", dir, "evil", 0), 0);
-		if (capture_name(c, dir, "evil") == NAME_REMOVED)
+		snprintf(sub, sizeof(sub), "d%u", i);
+		assert_true(mkdirat(qt_fd, sub, 0755) == 0 || errno == EEXIST);
+		dir = openat(qt_fd, sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_int_equal(linkat(qt_fd, name, dir, name, 0), 0);
+		if (capture_name(c, dir, name) == NAME_REMOVED)
 			removed++;
 		else
 			assert_int_equal(errno, EMFILE);
 		close(dir);
 	}
-	assert_int_equal(removed, 128);
 	assert_int_equal(capture_count(c), removed);
-	assert_int_equal(capture_remove(c), 0);
-	assert_int_equal(qt_links(file), 1 + 140 - removed);
+	return removed;
+}
+
+/* More directories than descriptors are to be spent on, and then those of another file. */
+static void many_directories(void **state)
+{
+	struct capture *c, *d;
+	int file, other;
+
+	(void)state;
+	QT_NEED();
+	file = qt_file(qt_fd, "evil", "bad");
+	other = qt_file(qt_fd, "worse", "bad");
+	for (unsigned i = 0; i < 2; i++) {
+		c = capture(file);
+		d = capture_new(other, "1d4a5f0e-5a8e-4f54-9d1a-0123456789ab");
+		assert_non_null(d);
+		assert_int_equal(take_of_many(c, "evil"), 50);
+		assert_int_equal(take_of_many(d, "worse"), 2);
+		capture_undo(c, NULL);
+		capture_undo(d, NULL);
+		assert_int_equal(qt_links(file), 141);
+		for (unsigned n = 0; n < 140; n++) {
+			char name[32];
+
+			snprintf(name, sizeof(name), "d%u/evil", n);
+			assert_int_equal(unlinkat(qt_fd, name, 0), 0);
+			snprintf(name, sizeof(name), "d%u/worse", n);
+			assert_int_equal(unlinkat(qt_fd, name, 0), 0);
+		}
+	}
 	close(file);
+	close(other);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, qt_each, qt_each_end)
