@@ -33,7 +33,7 @@ def setup(base):
     tmpfs = harness.mount_tmpfs(base + "/w-tmpfs")
     ext4 = harness.mount_ext4(base + "/w-ext4", base + "/ext4.img", 4096)
     program = harness.program_bytes("overflow")
-    suite = harness.Suite(base, [tmpfs, ext4], queue_limit="limited", heartbeat_timeout=PATIENCE)
+    suite = harness.Suite(base, [tmpfs, ext4], mode="audit", queue_limit="limited", heartbeat_timeout=PATIENCE)
     suite.lists["blocked.list"] = ["%s Test.Overflow.%d" % (harness.sha256(content(i)), i) for i in range(FILES)
                                    if i % EVERY == 0]
     suite.block(content(-1), "Test.Overflow.Early")
@@ -130,8 +130,11 @@ def case_what_was_missed_is_counted_shown_and_found():
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_for("the overflow's count", overflows)
-    check(wait_for("the program's end", lambda: victim.poll() is not None) and victim.returncode == -signal.SIGKILL,
-          "the program that ran meanwhile: %r" % victim.returncode)
+    # Under Audit, so that every name stays to be counted: it is found, and lives.
+    wait_for("the program that ran meanwhile", lambda: [r for r in suite.detections(exe) if r["cause"] == "running"])
+    check(victim.poll() is None, "killed under Audit")
+    victim.kill()
+    victim.wait()
     wait_for("a repair", lambda: watcher.repairs)
     suite.wait_idle(180)
     wait_for("fault 5 to clear", lambda: not [f for f in suite.status()["faults"] if f["number"] == 5], 30)
@@ -152,8 +155,7 @@ def case_everything_is_in_history_once():
         wanted.update({d + "/old-times", d + "/second-name", d + "/before/deep/early", d + "/after/deep/early"})
     wanted.update({ext4 + "/program", ext4 + "/program run"})
     check_once(wanted, suite.detections())
-    kills = suite.history("process_killed")
-    check(len(kills) == 1, "kills: %r" % kills)
+    check(not suite.history("process_killed"), "kills under Audit")
 
 
 def case_afterwards_events_come_as_before():
