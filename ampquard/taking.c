@@ -33,6 +33,7 @@
 #define ANSWER_NS     (60 * AMP_NS_PER_SEC)
 #define KILL_NS	      (10 * AMP_NS_PER_SEC)
 #define KILLS_MAX     6U
+#define BUSY_TRIES    3U
 #define RETRY_NS      (5 * AMP_NS_PER_SEC)
 #define RETRY_MAX_NS  (300 * AMP_NS_PER_SEC)
 #define WAIT_ROOM_NS  (100 * AMP_NS_PER_MS)
@@ -488,6 +489,9 @@ static enum next on_answer(struct keeper *k, struct taking *t, const Amp__Opened
 {
 	if (o->file == AMP__OPENED__STATUS__OK || o->file == AMP__OPENED__STATUS__GONE)
 		return after_open(k, t);
+	/* Also somebody who renames things in a loop makes an open fail for a moment. */
+	if (o->file == AMP__OPENED__STATUS__BUSY && t->busy++ < BUSY_TRIES)
+		return pause_for(t, (50 * AMP_NS_PER_MS) << t->busy, TAKING_OPEN);
 	if (o->file == AMP__OPENED__STATUS__BUSY)
 		return fail(k, t, "busy",
 			    "it is in use (a lease, or a device that does not answer); it is "
