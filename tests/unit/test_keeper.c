@@ -492,6 +492,38 @@ static void test_restored_stays(void **state)
 	assert_int_equal(state_now(), ENTRY_DONE);
 }
 
+/* What is copied at the same time has room together, not each for itself. */
+static void test_room_together(void **state)
+{
+	char name[32], id[VAULT_ID_SIZE];
+	uint64_t one, entries, unfinished, stored;
+
+	(void)state;
+	QT_NEED();
+	evil("first");
+	take("first", ONE);
+	assert_true(rounds());
+	one = rig->k->stored;
+	assert_true(one > sizeof(EVIL));
+	rig->k->config.max_size = 2 * one + sizeof(EVIL);
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		snprintf(id, sizeof(id), "0b1f4e2a-1111-8000-8000-0000000001%02u", i);
+		evil(name);
+		take(name, id);
+	}
+	for (unsigned i = 0; i < 20; i++) {
+		assert_true(rounds());
+		amp_clock_freeze(amp_clock_monotonic() + AMP_NS_PER_SEC / 5, amp_clock_realtime());
+	}
+	amp_clock_release();
+	assert_int_equal(store_totals(rig->k->store, &entries, &unfinished, &stored), AMP_DB_OK);
+	assert_int_equal(entries, 9);
+	assert_int_equal(unfinished, 6);
+	assert_true(stored <= 3 * one + 16);
+	assert_non_null(strstr(rig->reports, "quarantine_failed"));
+}
+
 /* A look that is due while all hands are full is not due again at once. */
 static void test_no_hurry(void **state)
 {
@@ -528,14 +560,9 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		CASE(test_taken),
-		CASE(test_same_detection_again),
-		CASE(test_huge),
-		CASE(test_stored),
-		CASE(test_unlinked_meanwhile),
-		CASE(test_linked_again),
-		CASE(test_restored_stays),
-		CASE(test_no_hurry),
+		CASE(test_taken),	   CASE(test_same_detection_again), CASE(test_huge),
+		CASE(test_stored),	   CASE(test_unlinked_meanwhile),   CASE(test_linked_again),
+		CASE(test_restored_stays), CASE(test_room_together),	    CASE(test_no_hurry),
 	};
 
 	return cmocka_run_group_tests(tests, qt_setup, qt_teardown);
