@@ -847,6 +847,14 @@ static struct entry *find_for(struct keeper *k, const struct request *r, const c
 	return e;
 }
 
+/* One that failed may have nothing left to wait for: its file system is gone for good, say. */
+static bool is_deletable(const struct keeper *k, const struct entry *e)
+{
+	if (e->state == ENTRY_DONE || e->state == ENTRY_RESTORED)
+		return true;
+	return e->failed && !taking_has(k, e->id);
+}
+
 void keeper_delete(struct keeper *k, struct request *r)
 {
 	const Amp__CliDelete *ask = (const Amp__CliDelete *)r->body;
@@ -855,10 +863,9 @@ void keeper_delete(struct keeper *k, struct request *r)
 
 	if (!e)
 		return;
-	if (e->state != ENTRY_DONE && e->state != ENTRY_RESTORED) {
+	if (!is_deletable(k, e)) {
 		say_error(k, r, AMP__CLI_ERROR__CODE__NOT_NOW,
-			  "entry %s is still being taken (%s); delete it when it is in the vault", e->id,
-			  e->reason);
+			  "entry %s is being taken; delete it when it is in the vault or has failed", e->id);
 		entry_free(e);
 		return;
 	}
@@ -868,8 +875,13 @@ void keeper_delete(struct keeper *k, struct request *r)
 		entry_free(e);
 		return;
 	}
-	remove_entry(k, e, "deleted by the administrator");
+	remove_entry(k, e,
+		     e->state == ENTRY_INTENT ? "given up by the administrator: the file is where it was"
+					      : "deleted by the administrator");
 	keeper_settle(k);
+	k->more = true; /* a fault may be over */
+	k->cursor = 0;
+	k->failed = 0;
 	reply = malloc(sizeof(*reply));
 	if (store_find(k->store, e->id, &still) == AMP_DB_OK && !still && reply) {
 		if (vault_remove(k->vault, e->id) != 0)

@@ -59,6 +59,7 @@ struct layers {
 	bool warned;
 	int64_t looked_ns, took_ns;
 	int64_t until_ns; /* of the look in hand */
+	int64_t limit_ns; /* LOOK_MAX */
 	int changes;	  /* mountinfo of our namespace, polled; -1: not open */
 };
 
@@ -577,9 +578,16 @@ struct layers *layers_new(void)
 {
 	struct layers *l = calloc(1, sizeof(*l));
 
-	if (l)
+	if (l) {
 		l->changes = -1;
+		l->limit_ns = LOOK_MAX;
+	}
 	return l;
+}
+
+void layers_limit(struct layers *l, int64_t ns)
+{
+	l->limit_ns = ns;
 }
 
 static void forget(struct layers *l)
@@ -634,7 +642,7 @@ void layers_refresh(struct layers *l)
 	}
 	forget(l);
 	l->unknown = false;
-	l->until_ns = now + LOOK_MAX;
+	l->until_ns = now + l->limit_ns;
 	look_at_all(&k);
 	if (!l->unknown)
 		resolve_all(&k);

