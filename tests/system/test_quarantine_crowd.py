@@ -60,6 +60,7 @@ def case_many_directories():
         os.kill(keeper, signal.SIGCONT)
     for data in datas:
         taken.wait_taken(suite, data, 60)
+    for data in datas:
         taken.is_harmless(data, top)
     check(pids() == before, "rooms were replaced: %r, before %r" % (pids(), before))
 
