@@ -2,8 +2,8 @@
  * ampquard/quard.h - what the files of this folder share.
  *
  *   event loop:  room.c (links, requests in, effects out), ask.c (ampcli's requests)
- *   I/O thread:  keeper.c (rounds, transactions), taking.c and copy.c (the way of one
- *                file into the vault), restore.c (and out of it), list.c, report.c
+ *   I/O thread:  keeper.c (rounds, transactions), waiting.c, say.c, retain.c, taking.c and copy.c (the way of
+ * one file into the vault), restore.c (and out of it), list.c, report.c
  *
  * The two meet in jobs only: a request goes in with what it needs, effects
  * come out with what is to be said. What is said about a state is said after
@@ -25,12 +25,13 @@
 
 #include <sys/queue.h>
 
-#define KEEPER_ACTIVE	   16U		     /* files in hand at once */
-#define KEEPER_FDS	   64U		     /* descriptors that came with a TAKE */
-#define KEEPER_SLICE	   (4ULL << 20)	     /* bytes of content a step */
-#define KEEPER_CHANGES_MAX 3U		     /* copies of a file that changes under it */
-#define KEEPER_LOOK_NS	   (5000000000LL)    /* failed ones are looked at so often */
-#define KEEPER_PRUNE_NS	   (3600000000000LL) /* and old ones */
+#define KEEPER_ACTIVE	    16U		      /* files in hand at once */
+#define KEEPER_FDS	    64U		      /* descriptors that came with a TAKE */
+#define KEEPER_SLICE	    (4ULL << 20)      /* bytes of content a step */
+#define KEEPER_CHANGES_MAX  3U		      /* copies of a file that changes under it */
+#define KEEPER_RETRY_MAX_NS (300000000000LL)  /* a failed one is tried again after so long at most */
+#define KEEPER_LOOK_NS	    (5000000000LL)    /* failed ones are looked at so often */
+#define KEEPER_PRUNE_NS	    (3600000000000LL) /* and old ones */
 
 struct keeper;
 struct taking;
@@ -200,6 +201,28 @@ ProtobufCMessage *message_copy(const ProtobufCMessage *m);
 
 /* The descriptor that came with this entry's TAKE, if there is one (-1): the caller's then. */
 int keeper_fd_take(struct keeper *k, const char *entry_id);
+
+/* The vault or its database cannot be used, until it can. */
+void vault_fault(struct keeper *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- waiting.c --- */
+
+void waiting_enter(struct keeper *k); /* all that came since the last round, in one transaction */
+void waiting_enter_reported(struct keeper *k);
+void waiting_committed(struct keeper *k, bool done);
+void waiting_reported(struct keeper *k, bool done);
+void waiting_drop(struct keeper *k, uint64_t link); /* but those of that link */
+
+/* --- retain.c --- */
+
+void retain_sweep(const char *id, uint64_t bytes, void *keeper); /* of vault_each() */
+void retain_totals(struct keeper *k);
+void retain_expired(struct keeper *k);
+void retain_row(struct keeper *k, struct entry *e); /* of a copied one: as its vault file says */
+
+/* --- say.c has the calls above --- */
+
+void effects_drop(struct effects *list);
 
 /* --- taking.c: one step as far as it goes. --- */
 

@@ -35,7 +35,6 @@
 #define KILLS_MAX     6U
 #define BUSY_TRIES    3U
 #define RETRY_NS      (5 * AMP_NS_PER_SEC)
-#define RETRY_MAX_NS  (300 * AMP_NS_PER_SEC)
 #define WAIT_ROOM_NS  (100 * AMP_NS_PER_MS)
 #define SPARE_BYTES   (1ULL << 20) /* beside the content: header, metadata, seals, the database */
 #define NOTHING_TO_DO "it had gone before it could be taken"
@@ -175,7 +174,7 @@ static enum next fail(struct keeper *k, struct taking *t, const char *code, cons
 static enum next fail(struct keeper *k, struct taking *t, const char *code, const char *fmt, ...)
 {
 	struct entry *e = t->entry;
-	int64_t wait = e->tries < 7 ? RETRY_NS << e->tries : RETRY_MAX_NS;
+	int64_t wait = e->tries < 7 ? RETRY_NS << e->tries : KEEPER_RETRY_MAX_NS;
 	char reason[400], suffix[64];
 	va_list ap;
 
@@ -185,8 +184,8 @@ static enum next fail(struct keeper *k, struct taking *t, const char *code, cons
 	let_names_go(t);
 	if (!keeper_begin(k))
 		return WAIT;
-	if (wait > RETRY_MAX_NS)
-		wait = RETRY_MAX_NS;
+	if (wait > KEEPER_RETRY_MAX_NS)
+		wait = KEEPER_RETRY_MAX_NS;
 	keeper_did(k, store_failed(k->store, e->id, reason, amp_clock_realtime() + wait));
 	if (!e->failed || strcmp(e->reason, reason) != 0) {
 		amp_counter_add(&count_failed, 1);
@@ -384,24 +383,36 @@ static int directory_by_path(const struct entry_name *n)
 			       slash == n->path ? 1 : (size_t)(slash - n->path));
 }
 
-/* Where no handle leads to the file, its name may. Nothing but a regular file is opened for reading. */
+/*
+ * Where no handle leads to the file, its name may. Nothing but a regular file is
+ * opened for reading. -1 and errno: ESTALE, the name leads elsewhere by now.
+ */
 static int file_by_name(const struct taking *t, int directory)
 {
 	const struct entry *e = t->entry;
+	const char *name = e->name_count ? name_of(&e->names[0]) : NULL;
 	struct amp_handle there;
 	char link[32];
-	int path_fd, fd = -1;
+	int path_fd, fd = -1, error = ESTALE;
 
-	if (directory < 0 || e->name_count == 0 || !name_of(&e->names[0]))
+	path_fd = name ? openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
+	if (path_fd < 0) {
+		errno = name ? errno : ENOENT;
 		return -1;
-	path_fd = openat(directory, name_of(&e->names[0]), O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (path_fd < 0)
-		return -1;
+	}
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", path_fd);
-	if (amp_handle_of_fd(path_fd, &there) == 0 && amp_handle_equal(&there, &e->file.handle))
+	if (amp_handle_of_fd(path_fd, &there) == 0 && amp_handle_equal(&there, &e->file.handle)) {
 		fd = open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		error = errno;
+	}
 	close(path_fd);
+	errno = error;
 	return fd;
+}
+
+static bool means_gone(int error)
+{
+	return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ESTALE;
 }
 
 static enum next after_open(struct keeper *k, struct taking *t);
@@ -411,10 +422,13 @@ static enum next open_without_handle(struct keeper *k, struct taking *t)
 	const struct entry *e = t->entry;
 
 	t->file = keeper_fd_take(k, e->id);
+	errno = ENOENT;
 	if (e->name_count > 0)
 		t->directory = directory_by_path(&e->names[0]);
-	if (t->file < 0)
+	if (t->file < 0 && t->directory >= 0)
 		t->file = file_by_name(t, t->directory);
+	if (t->file < 0 && !means_gone(errno))
+		return fail(k, t, "busy", "it cannot be opened: %s; it is tried again", strerror(errno));
 	return after_open(k, t);
 }
 
@@ -466,6 +480,7 @@ static enum next file_is_gone(struct keeper *k, struct taking *t)
 	amp_counter_add(&count_gone, 1);
 	if (t->entry->state != ENTRY_COPIED)
 		return nothing_there(k, t, NOTHING_TO_DO);
+	retain_row(k, t->entry);
 	return to(t, TAKING_NAMES); /* private directories may be left */
 }
 

@@ -49,6 +49,7 @@ struct opens {
 
 static struct amp_counter count_opens = AMP_COUNTER("open.asked", false);
 static struct amp_counter count_failed = AMP_COUNTER("open.failed", false);
+static struct amp_counter count_busy = AMP_COUNTER("open.too_many", false);
 static struct amp_counter count_dropped = AMP_COUNTER("open.dropped", false);
 
 int opens_init(struct scand *s)
@@ -108,12 +109,27 @@ static int item_set(struct open_item *i, struct question *q, Amp__ReadItem__Want
 	return amp_handle_from_wire(wire, &i->id.handle);
 }
 
+/* Too many wait (disks that do not answer, say): it is asked again later. */
+static int answer_busy(struct scand *s, uint64_t question, const Amp__Open *o)
+{
+	Amp__Opened busy = AMP__OPENED__INIT;
+
+	busy.file = o->file ? OPENED(BUSY) : OPENED(NONE);
+	busy.directory = o->directory ? OPENED(BUSY) : OPENED(NONE);
+	amp_counter_add(&count_busy, 1);
+	if (amp_channel_send(quard_channel(s), AMP_MSG_OPENED, question, &busy.base, NULL, 0) != 0)
+		amp_warn("an answer to ampquard cannot be sent: %s", strerror(errno));
+	return 0;
+}
+
 int opens_ask(struct scand *s, uint64_t question, const Amp__Open *o)
 {
 	struct question *q, **end = &s->opens->first;
 
-	if ((!o->file && !o->directory) || count(s, false) >= WAITING_MAX)
+	if (!o->file && !o->directory)
 		return -1;
+	if (count(s, false) >= WAITING_MAX)
+		return answer_busy(s, question, o);
 	q = calloc(1, sizeof(*q));
 	if (!q) {
 		amp_error("no memory for a question of ampquard");

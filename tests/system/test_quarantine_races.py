@@ -435,7 +435,10 @@ def check_ground(race, place, d, innocents):
         n = files.get(b"innocent content of race %s, number %d\n" % (tag(race, place).encode(), i), 0)
         check(n == 1, "%s: innocent %d is there %d times" % (place.kind, i, n))
     ours = [x for x in dirs if os.stat(x).st_uid == KEEPER]
-    check(not ours, "%s: %d private directories left: %r" % (place.kind, len(ours), ours[:3]))
+    # Who renames a private directory faster than it can be looked for may keep it, but never
+    # anything in it.
+    check(not [x for x in ours if os.listdir(x)], "%s: names were kept in %r" % (place.kind, ours))
+    check(len(ours) <= (ROUNDS // 500 if race == "private" else 0), "%s: %d private directories left: %r" % (place.kind, len(ours), ours[:3]))
 
 
 def race(name, innocents=(), beside=None, after=None):

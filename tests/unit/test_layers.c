@@ -9,6 +9,15 @@
 
 #include <signal.h>
 
+/* A machine may be slow, and valgrind is: only the test of the limit has one. */
+static struct layers *patient(void)
+{
+	struct layers *l = layers_new();
+
+	layers_limit(l, 600 * AMP_NS_PER_SEC);
+	return l;
+}
+
 static char got[16][256];
 static unsigned got_count;
 
@@ -89,7 +98,7 @@ static int mount_overlay(const char *lower, const char *upper, const char *work,
 /* This machine may have overlays of its own: only what changes is asked for. */
 static void own_namespace(void **state)
 {
-	struct layers *l = layers_new();
+	struct layers *l = patient();
 	char lower[512];
 
 	(void)state;
@@ -128,7 +137,7 @@ static void own_namespace(void **state)
 /* Docker and Podman: relative to two above the mount point, through short links. */
 static void relative_layers(void **state)
 {
-	struct layers *l = layers_new();
+	struct layers *l = patient();
 	int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	(void)state;
@@ -198,7 +207,7 @@ static void foreign_mounts(void)
 
 static void other_namespaces(void **state)
 {
-	struct layers *l = layers_new();
+	struct layers *l = patient();
 	int hold, fd;
 	pid_t pid;
 
@@ -241,7 +250,7 @@ static void foreign_relative_all(void)
 /* Relative layers in other namespaces: guessed, or everything may be one. */
 static void relative_elsewhere(void **state)
 {
-	struct layers *l = layers_new();
+	struct layers *l = patient();
 	int hold;
 	pid_t pid;
 
@@ -282,7 +291,7 @@ static void relative_elsewhere(void **state)
 /* Short links that the kernel has not in its cache: all that is beside them. */
 static void links_not_cached(void **state)
 {
-	struct layers *l = layers_new();
+	struct layers *l = patient();
 	int hold;
 	pid_t pid;
 
@@ -303,7 +312,7 @@ static void links_not_cached(void **state)
 
 static void keeper_looks(void)
 {
-	struct layers *l = layers_new();
+	struct layers *l = patient();
 
 	QT_CHECK(l != NULL);
 	layers_refresh(l);
@@ -337,7 +346,7 @@ static void as_the_room(void **state)
 /* Many namespaces with the same mounts: each is read once, all processes are looked at. */
 static void many_namespaces(void **state)
 {
-	struct layers *l = layers_new();
+	struct layers *l = patient();
 	pid_t pids[40];
 	int holds[40];
 
@@ -369,7 +378,7 @@ static void deep_directories(void **state)
 				       qt_path("seven/at")),
 			 0);
 	for (unsigned top = 0; top < 2; top++) {
-		struct layers *l = layers_new();
+		struct layers *l = patient();
 
 		layers_refresh(l);
 		dir = at(top ? "seven/lower" : "seven");
@@ -391,7 +400,7 @@ static void deep_directories(void **state)
 /* Nobody's mounts keep the keeper from its work: what it had no time to look at may be a layer. */
 static void slow_mounts(void **state)
 {
-	struct layers *l = layers_new();
+	struct layers *l = patient();
 
 	(void)state;
 	QT_NEED();
