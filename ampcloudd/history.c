@@ -4,8 +4,8 @@
  */
 #include "history.h"
 
-#include "eventcheck.h"
 #include "counter.h"
+#include "eventcheck.h"
 #include "proto/types.h"
 
 #include <errno.h>

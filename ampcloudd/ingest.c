@@ -8,8 +8,8 @@
  */
 #include "ingest.h"
 
-#include "eventcheck.h"
 #include "counter.h"
+#include "eventcheck.h"
 #include "log.h"
 
 #include <errno.h>

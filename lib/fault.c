@@ -66,10 +66,10 @@ static const struct amp_fault_info table[AMP_FAULT_MAX] = {
 	[AMP_FAULT_LOG_LOST] =
 		{AMP_FAULT_LOG_LOST, AMP_FAULT_WARNING, "lines of a log were lost",
 		 "make space on the file system of the logs; a busy log needs a higher log_level"},
-	[AMP_FAULT_QUARANTINE_FAILED] =
-		{AMP_FAULT_QUARANTINE_FAILED, AMP_FAULT_CRITICAL,
-		 "convicted files are still where they were found",
-		 "`ampcli quarantine list` has the reason of each; they are tried again by themselves, or deleted"},
+	[AMP_FAULT_QUARANTINE_FAILED] = {AMP_FAULT_QUARANTINE_FAILED, AMP_FAULT_CRITICAL,
+					 "convicted files are still where they were found",
+					 "`ampcli quarantine list` has the reason of each; they are tried "
+					 "again by themselves, or deleted"},
 	[AMP_FAULT_VAULT] =
 		{AMP_FAULT_VAULT, AMP_FAULT_CRITICAL, "the quarantine cannot be used",
 		 "do as the detail says; convicted files are taken as soon as it can be used again"},

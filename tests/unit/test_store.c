@@ -4,8 +4,8 @@
  */
 #include "cloudtest.h"
 
-#include "eventcheck.h"
 #include "ampcloudd/store.h"
+#include "eventcheck.h"
 #include "proto/types.h"
 
 #include <signal.h>
@@ -618,8 +618,8 @@ static void test_check(void **state)
 	do {                                                                                                 \
 		bad = e;                                                                                     \
 		bad.field = value;                                                                           \
-		assert_non_null(amp_event_check(&bad));                                                          \
-		assert_string_equal(amp_event_check(&bad), name);                                                \
+		assert_non_null(amp_event_check(&bad));                                                      \
+		assert_string_equal(amp_event_check(&bad), name);                                            \
 	} while (0)
 #define TEXT(t) ((char *)(uintptr_t)(t))
 	BAD("uid", uid, TEXT(""));
