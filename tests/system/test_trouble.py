@@ -414,6 +414,9 @@ def case_policy_changed_in_mid_flight():
             code, doc = s.cli("policy", "use", policy)
             check(code == DONE and doc["id"] == policy and doc["in_force"], "policy use %s: %d %r" % (policy, code, doc))
             changes += 1
+            # What starts under Protect is taken as well; under Audit it stays, for the next Protect.
+            if policy == "audit":
+                exe = write("%s/program-%d" % (d, changes), program, 0o755)
             # Acknowledged: what starts from here on is judged by it.
             p = subprocess.Popen([exe, "300"])
             started.append(p)
