@@ -307,15 +307,14 @@ def case_a_program_on_fuse():
         raise harness.Skip("/dev/fuse: %s" % e.strerror)
     place = w + "/fuse"
     os.makedirs(place)
-    server = os.fork()
+    options = b"fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other" % fd
+    rc = libc.mount(b"test", place.encode(), b"fuse.test", 0, options)
+    check(rc == 0, "mount: %s" % os.strerror(ctypes.get_errno()))
+    server = os.fork()  # once it is mounted: there is nothing to be read before
     if server == 0:
         fuse_serve(fd, program)
         os._exit(0)
-    options = b"fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other" % fd
-    rc = libc.mount(b"test", place.encode(), b"fuse.test", 0, options)
-    why = os.strerror(ctypes.get_errno())
     os.close(fd)
-    check(rc == 0, "mount: %s" % why)
     p = subprocess.Popen([place + "/program", "300"])
     fs = wait_for("the mount to be noticed", lambda: filesystem(place))
     check(fs.get("how") == "not_watched", "it is watched by now: %r" % fs)
