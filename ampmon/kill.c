@@ -238,20 +238,33 @@ static ssize_t read_proc(const struct mon_kill *k, pid_t pid, const char *file, 
 	return n;
 }
 
-/* Field 22; the name in field 2 may hold anything, also ')'. */
-static uint64_t start_ticks(const struct mon_kill *k, pid_t pid)
+/* Field n, a number; the name in field 2 may hold anything, also ')'. 0: not to be had. */
+static uint64_t stat_field(const struct mon_kill *k, pid_t pid, int n)
 {
 	char buf[1024], *p;
 
 	if (read_proc(k, pid, "stat", buf, sizeof(buf)) <= 0 || !(p = strrchr(buf, ')')))
 		return 0;
-	for (int field = 2; field < 22; field++) {
+	for (int field = 2; field < n; field++) {
 		p = strchr(p, ' ');
 		if (!p)
 			return 0;
 		p++;
 	}
 	return strtoull(p, NULL, 10);
+}
+
+static uint64_t start_ticks(const struct mon_kill *k, pid_t pid)
+{
+	return stat_field(k, pid, 22);
+}
+
+/* A room's own child: ampquard has such. */
+static bool is_of_ours(const struct mon_kill *k, pid_t pid)
+{
+	pid_t parent = (pid_t)stat_field(k, pid, 4);
+
+	return parent > 1 && k->ops.is_ours(parent, k->ops.arg);
 }
 
 static uid_t real_uid(const struct mon_kill *k, pid_t pid)
@@ -421,7 +434,7 @@ static bool signal_process(const struct mon_kill *k, struct request *q, pid_t pi
 		return false;
 	if (program_of(k, pid, &p) == 0)
 		describe(k, pid, p.link, &v);
-	if (v.pid && runs_now(k, pid, file)) {
+	if (v.pid && runs_now(k, pid, file) && !is_of_ours(k, pid)) {
 		sent = syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
 		if (!sent && errno != ESRCH)
 			amp_counter_add(&count_failed, 1);

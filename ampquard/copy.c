@@ -1,8 +1,8 @@
 /*
  * ampquard/copy.c - the content of a judged file into the vault.
  *
- * Owns: reading it by its descriptor, holes and all, the hash that is compared
- * with what it was convicted for. Must not own: what follows, or the format.
+ * Owns: what is read next, holes and all, the hash that is compared with what it was
+ * convicted for. Must not own: what follows, the format, or reading (hand.c).
  */
 #include "quard.h"
 
@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct copy {
 	int fd;
@@ -24,7 +23,7 @@ struct copy {
 	struct amp_identity before;
 	Amp__VaultMeta meta;
 	uint8_t expected[AMP_SHA256_SIZE];
-	uint64_t at, data_end; /* data up to there; a hole may follow */
+	uint64_t at;
 	uint64_t stored;
 	bool whole; /* sealed: sha is the hash of it */
 	uint8_t hash[AMP_SHA256_SIZE];
@@ -100,26 +99,7 @@ struct copy *copy_new(struct vault *v, int fd, const struct entry *e)
 	return c;
 }
 
-/* A hole from here on: its length, 0: there is data. A file system that knows no holes has none. */
-static uint64_t hole_at(struct copy *c)
-{
-	off_t data;
-
-	if (c->at < c->data_end)
-		return 0;
-	data = lseek(c->fd, (off_t)c->at, SEEK_DATA);
-	if (data < 0 && errno == ENXIO)
-		return c->before.size - c->at;
-	if (data < 0 || (uint64_t)data <= c->at) {
-		off_t hole = data < 0 ? -1 : lseek(c->fd, (off_t)c->at, SEEK_HOLE);
-
-		c->data_end = hole > 0 ? (uint64_t)hole : c->before.size;
-		return 0;
-	}
-	return (uint64_t)data < c->before.size ? (uint64_t)data - c->at : c->before.size - c->at;
-}
-
-static int copy_hole(struct copy *c, uint64_t n)
+static int add_hole(struct copy *c, uint64_t n)
 {
 	uint64_t left = n;
 
@@ -131,23 +111,24 @@ static int copy_hole(struct copy *c, uint64_t n)
 		left -= part;
 	}
 	c->at += n;
-	return vault_hole(c->writer, n);
+	return n > 0 ? vault_hole(c->writer, n) : 0;
 }
 
-/* 1: something was copied; 0: the end; -1 and errno. */
-static int copy_data(struct copy *c)
+/* Who reads for us can write there still: what is hashed is what is kept. */
+static int add_data(struct copy *c, const uint8_t *data, size_t n)
 {
-	uint64_t end = c->at < c->data_end && c->data_end < c->before.size ? c->data_end : c->before.size;
-	uint64_t left = end - c->at; /* a hole that follows stays one */
-	size_t want = left < VAULT_CHUNK ? (size_t)left : VAULT_CHUNK;
-	ssize_t n = pread(c->fd, c->buffer, want, (off_t)c->at);
+	while (n > 0) {
+		size_t part = n < sizeof(c->buffer) ? n : sizeof(c->buffer);
 
-	if (n <= 0)
-		return (int)n;
-	c->at += (uint64_t)n;
-	if (amp_sha256_add(c->sha, c->buffer, (size_t)n) != 0)
-		return -1;
-	return vault_write(c->writer, c->buffer, (size_t)n) == 0 ? 1 : -1;
+		memcpy(c->buffer, data, part);
+		if (amp_sha256_add(c->sha, c->buffer, part) != 0 ||
+		    vault_write(c->writer, c->buffer, part) != 0)
+			return -1;
+		c->at += part;
+		data += part;
+		n -= part;
+	}
+	return 0;
 }
 
 /* It is synced in the next step: what is copied beside it is written to the disk together with it. */
@@ -166,37 +147,36 @@ static enum copy_outcome seal(struct copy *c)
 	return COPY_GOES_ON;
 }
 
-static enum copy_outcome finish(struct copy *c)
+enum copy_outcome copy_finish(struct copy *c)
 {
-	int rc = vault_finish(c->writer, c->hash, &c->stored);
+	int rc;
 
+	if (!c->whole)
+		return seal(c);
+	rc = vault_finish(c->writer, c->hash, &c->stored);
 	c->writer = NULL;
 	step("copy named");
 	return rc == 0 ? COPY_DONE : COPY_FAILED;
 }
 
-enum copy_outcome copy_step(struct copy *c, uint64_t bytes)
+bool copy_wants(const struct copy *c, uint64_t *at, uint64_t *end)
 {
-	uint64_t until = c->at + bytes;
+	*at = c->at;
+	*end = c->before.size;
+	return !c->whole && c->at < c->before.size;
+}
 
-	if (c->whole)
-		return finish(c);
-	while (c->at < c->before.size && c->at < until) {
-		uint64_t hole = hole_at(c);
-		int rc = 1;
+enum copy_outcome copy_add(struct copy *c, uint64_t hole, const uint8_t *data, size_t n)
+{
+	uint64_t left = c->before.size - c->at;
 
-		if (hole > bytes * 16) /* its zeroes are hashed: not all at once */
-			hole = bytes * 16;
-		if (hole > 0)
-			rc = copy_hole(c, hole) == 0 ? 1 : -1;
-		else
-			rc = copy_data(c);
-		if (rc < 0)
-			return COPY_FAILED;
-		if (rc == 0) /* shorter than it was */
-			return seal(c);
+	if (hole > left || n > left - hole) {
+		errno = EPROTO;
+		return COPY_FAILED;
 	}
-	return c->at < c->before.size ? COPY_GOES_ON : seal(c);
+	if (hole == 0 && n == 0) /* shorter than it was */
+		return seal(c);
+	return add_hole(c, hole) == 0 && add_data(c, data, n) == 0 ? COPY_GOES_ON : COPY_FAILED;
 }
 
 void copy_result(const struct copy *c, struct entry *e)

@@ -4,6 +4,7 @@ ampquard_libampquard_a_SOURCES = \
 	ampquard/ask.c ampquard/conclude.c ampquard/copy.c ampquard/keeper.c ampquard/list.c \
 	ampquard/quard.h ampquard/report.c ampquard/restore.c ampquard/retain.c \
 	ampquard/room.c ampquard/say.c ampquard/taking.c ampquard/waiting.c \
+	ampquard/hand.c ampquard/hand.h ampquard/hands.c \
 	ampquard/layers.c ampquard/layers.h \
 	ampquard/meta.c ampquard/meta.h \
 	ampquard/names.c ampquard/names.h \

@@ -184,7 +184,6 @@ static bool commit(struct keeper *k)
 {
 	if (k->spoiled)
 		return false;
-	names_sync(&k->syncs);
 	if (k->sync_vault && vault_sync(k->vault) != 0) {
 		vault_fault(k, "%s cannot be synced: %s", k->config.data_dir, strerror(errno));
 		return false;
@@ -336,9 +335,32 @@ static int64_t next_due(const struct keeper *k)
 
 	if (!keeper_ready(k))
 		return k->try_open_ns;
+	due = earliest(due, hands_due_ns(k->hands));
 	for (const struct taking *t = LIST_FIRST(&k->active); t; t = LIST_NEXT(t, link))
 		due = earliest(due, t->due_ns);
 	return earliest(due, restoring_due_ns(k));
+}
+
+/* With other hands there must be another keeper: they cannot be made behind the walls. */
+static bool has_hands(struct keeper *k)
+{
+	struct effect *e;
+	char text[200];
+
+	if (k->ended)
+		return false;
+	hands_look(k->hands);
+	if (!hands_broken(k->hands))
+		return true;
+	snprintf(text, sizeof(text), "%s; ampquard is started anew", hands_broken(k->hands));
+	vault_fault(k, "%s", text);
+	e = effect_new(EFFECT_END);
+	if (e) {
+		snprintf(e->text, sizeof(e->text), "%s", text);
+		STAILQ_INSERT_TAIL(&k->effects, e, link);
+	}
+	k->ended = e != NULL;
+	return false;
 }
 
 bool keeper_round(struct keeper *k, int64_t *due_ns)
@@ -347,6 +369,9 @@ bool keeper_round(struct keeper *k, int64_t *due_ns)
 	bool again;
 
 	amp_io_step(k->io);
+	*due_ns = now + KEEPER_LOOK_NS;
+	if (!has_hands(k))
+		return false;
 	if (!open_all(k)) {
 		*due_ns = k->try_open_ns;
 		return false;
@@ -434,7 +459,28 @@ struct keeper *keeper_new(const struct keeper_config *c, struct amp_iothread *io
 	LIST_INIT(&k->active);
 	k->store = new_store(c->data_dir);
 	k->layers = layers_new();
-	return k->store && k->layers ? k : NULL;
+	k->hands = hands_new(c->hands, c->log);
+	return k->store && k->layers && k->hands ? k : NULL;
+}
+
+int keeper_fork(struct keeper *k)
+{
+	return hands_fork(k->hands);
+}
+
+void keeper_be_hand(struct keeper *k)
+{
+	hands_be_one(k->hands);
+}
+
+int keeper_hand_fd(const struct keeper *k, unsigned i)
+{
+	return hands_fd(k->hands, i);
+}
+
+pid_t keeper_hand_pid(const struct keeper *k, unsigned i)
+{
+	return hands_pid(k->hands, i);
 }
 
 /* After the I/O thread's end. What is in hand begins again with the successor. */
@@ -449,7 +495,7 @@ void keeper_free(struct keeper *k)
 	if (k->vault)
 		vault_close(k->vault);
 	layers_free(k->layers);
-	names_sync(&k->syncs);
+	hands_free(k->hands);
 	free(k->reported);
 	free(k->config.data_dir);
 	free(k->config.host_id);

@@ -631,6 +631,19 @@ static enum attempt attempt(const struct capture *c, struct hold *h, const char 
 	return captured(c, h, name);
 }
 
+/* Somebody tells of a name where we put it. */
+static bool is_private_of_ours(const struct capture *c, int dir)
+{
+	struct stat st, ours;
+
+	if (fstat(dir, &st) < 0)
+		return false;
+	for (size_t i = 0; i < c->count; i++)
+		if (c->holds[i].private >= 0 && fstat(c->holds[i].private, &ours) == 0 && same(&st, &ours))
+			return true;
+	return false;
+}
+
 enum name_outcome capture_name(struct capture *c, int dir, const char *name)
 {
 	static const enum name_outcome outcomes[] = {
@@ -640,6 +653,8 @@ enum name_outcome capture_name(struct capture *c, int dir, const char *name)
 	};
 	struct hold *h;
 
+	if (is_private_of_ours(c, dir))
+		return NAME_ELSEWHERE;
 	errno = EINVAL;
 	if (!name_valid(name) || !(h = hold_of(c, dir)))
 		return NAME_FAILED;

@@ -3,7 +3,8 @@
  *
  *   event loop:  room.c (links, requests in, effects out), ask.c (ampcli's requests)
  *   I/O thread:  keeper.c (rounds, transactions), waiting.c, say.c, retain.c, taking.c and copy.c (the way of
- * one file into the vault), restore.c (and out of it), list.c, report.c
+ * one file into the vault), restore.c (and out of it), list.c, report.c, hands.c (who works on users' files)
+ *   processes:   hand.c (that work), one a hand
  *
  * The two meet in jobs only: a request goes in with what it needs, effects
  * come out with what is to be said. What is said about a state is said after
@@ -15,9 +16,11 @@
 #define AMPQUARD_QUARD_H
 
 #include "channel.h"
+#include "hand.h"
 #include "iothread.h"
 #include "layers.h"
 #include "names.h"
+#include "neutral.h"
 #include "store.h"
 #include "vault.h"
 
@@ -25,21 +28,25 @@
 
 #include <sys/queue.h>
 
-#define KEEPER_ACTIVE	    16U		      /* files in hand at once */
-#define KEEPER_FDS	    64U		      /* descriptors that came with a TAKE */
-#define KEEPER_SLICE	    (4ULL << 20)      /* bytes of content a step */
-#define KEEPER_CHANGES_MAX  3U		      /* copies of a file that changes under it */
-#define KEEPER_RETRY_MAX_NS (300000000000LL)  /* a failed one is tried again after so long at most */
+#define KEEPER_ACTIVE	    16U		     /* files in hand at once */
+#define KEEPER_FDS	    64U		     /* descriptors that came with a TAKE */
+#define KEEPER_SLICE	    (4ULL << 20)     /* bytes given back a step */
+#define KEEPER_CHANGES_MAX  3U		     /* copies of a file that changes under it */
+#define KEEPER_RETRY_MAX_NS (300000000000LL) /* a failed one is tried again after so long at most */
+#define HANDS_MAX	    8U
 #define KEEPER_LOOK_NS	    (5000000000LL)    /* failed ones are looked at so often */
 #define KEEPER_PRUNE_NS	    (3600000000000LL) /* and old ones */
 
 struct keeper;
 struct taking;
+struct hand;
+struct hands;
 struct restoring;
 
 /* --- what the I/O thread wants done in the loop --- */
 
-enum effect_to { EFFECT_SCAND, EFFECT_CLIENT, EFFECT_ERROR, EFFECT_REPORT, EFFECT_FAULT };
+/* EFFECT_END: ampquard ends, and a new one begins. */
+enum effect_to { EFFECT_SCAND, EFFECT_CLIENT, EFFECT_ERROR, EFFECT_REPORT, EFFECT_FAULT, EFFECT_END };
 
 struct effect {
 	STAILQ_ENTRY(effect) link;
@@ -87,6 +94,8 @@ struct keeper_config {
 	char *host_id;	/* owned; for people */
 	uint64_t max_size;
 	unsigned days;
+	unsigned hands; /* processes; 0: what they do is done at once (tests) */
+	int log;	/* descriptor of theirs; -1 */
 };
 
 struct keeper_fd {
@@ -115,6 +124,7 @@ enum taking_step {
 	TAKING_RUNNING, /* it could not: it runs. Killed again first */
 	TAKING_KILL,	/* harmless: waits for the last kill pass */
 	TAKING_OVER,	/* waits for its commit */
+	TAKING_HAND,	/* waits for its hand, which does op */
 	TAKING_PAUSE	/* tried again soon, without letting go */
 };
 
@@ -133,12 +143,19 @@ struct taking {
 	bool joined;		/* by a name that came after they were taken, and may be one of them again */
 	size_t name;		/* next to capture */
 	size_t removed;		/* names, by us */
+	size_t captured;	/* names, now */
+	uint64_t links;		/* to the inode, before it was emptied */
 	uint64_t room;		/* that its copy was promised in the vault */
 	uint64_t stored_before; /* by the copy that this one replaces */
 	unsigned changes, kills, busy, refused_names;
-	uint32_t flags; /* of the inode, taken away for the capture; 0: none */
 	struct copy *copy;
-	struct capture *capture;
+	struct hand *hand; /* NULL: none, or it was lost */
+	unsigned slot;	   /* there */
+	uint32_t op;
+	bool answered;
+	struct hand_answer answer;
+	enum neutral_outcome not_emptied; /* why; NEUTRAL_DONE: it was, or need not be */
+	int not_emptied_error;
 	char note[512];
 };
 LIST_HEAD(takings, taking);
@@ -168,8 +185,9 @@ struct keeper {
 	bool fault_failed, fault_vault, fault_aside, reports_loaded;
 	char first_failed[300];
 	struct keeper_fd fds[KEEPER_FDS];
-	struct names_syncs syncs; /* directories that names were taken from; before the commit */
-	uint64_t *reported;	  /* reports that ampcloudd has; their rows go with the next commit */
+	struct hands *hands;
+	bool ended;	    /* EFFECT_END was said */
+	uint64_t *reported; /* reports that ampcloudd has; their rows go with the next commit */
 	size_t reported_count, reported_room, reported_entered;
 	struct restoring *restoring;
 	bool cut_short; /* a restore may have been: restore_conclude() is due */
@@ -177,6 +195,11 @@ struct keeper {
 
 struct keeper *keeper_new(const struct keeper_config *c, struct amp_iothread *io);
 void keeper_free(struct keeper *k);
+/* Before the I/O thread: its hands, as in hands.c below. */
+int keeper_fork(struct keeper *k);
+void keeper_be_hand(struct keeper *k);
+int keeper_hand_fd(const struct keeper *k, unsigned i);
+pid_t keeper_hand_pid(const struct keeper *k, unsigned i);
 /* One round of work. True: there is more at once; else *due_ns (monotonic) is when. */
 bool keeper_round(struct keeper *k, int64_t *due_ns);
 /* Commits what is in hand (at the end of each job). True: it did, and what waited for it can go on. */
@@ -239,6 +262,28 @@ void taking_joined(struct keeper *k, const char *entry_id);
 bool taking_opened(struct keeper *k, struct taking *t, struct request *r); /* false: it did not ask */
 bool taking_killed(struct taking *t, uint64_t id);
 
+/* --- hands.c --- */
+
+struct hands *hands_new(unsigned count, int log); /* NULL: ENOMEM */
+/* Starts them: ids are the room's, walls are not sealed. 0, or -1 and errno; 1: this is one of them, and
+ * goes on to the same walls, and then to hands_be_one(). */
+int hands_fork(struct hands *h);
+void hands_be_one(struct hands *h);		    /* does not return in a hand, does nothing elsewhere */
+int hands_fd(const struct hands *h, unsigned i);    /* to be read; -1: there is none */
+pid_t hands_pid(const struct hands *h, unsigned i); /* 0: there is none */
+void hands_free(struct hands *h);
+
+/* A hand for the entry, whose file is that user's. STUCK: it is in the hand that a file of theirs hangs. */
+enum hands_got { HANDS_GOT, HANDS_BUSY, HANDS_STUCK };
+enum hands_got hands_take(struct hands *h, struct taking *t, uid_t owner);
+/* t->hand is asked; t->answered when t->answer came. -1: hands_broken(). */
+int hands_ask(struct hands *h, struct taking *t, struct hand_ask *a, int fd);
+void hands_let_go(struct hands *h, struct taking *t); /* what was captured goes back */
+const uint8_t *hands_data(const struct taking *t); /* of READ: answer.data bytes, not to be believed twice */
+void hands_look(struct hands *h);		   /* for answers, and those that do not come */
+int64_t hands_due_ns(const struct hands *h);
+const char *hands_broken(const struct hands *h); /* why it cannot go on with them; NULL */
+
 /* --- copy.c: content into the vault --- */
 
 struct copy;
@@ -249,9 +294,13 @@ enum copy_outcome {
 	COPY_UNSTABLE,
 	COPY_FAILED /* errno */
 };
-/* fd stays the caller's. NULL and errno. */
+/* fd stays the caller's; its content is not read by it. NULL and errno. */
 struct copy *copy_new(struct vault *v, int fd, const struct entry *e);
-enum copy_outcome copy_step(struct copy *c, uint64_t bytes);
+/* What is to be read next. False: nothing, copy_finish() is due. */
+bool copy_wants(const struct copy *c, uint64_t *at, uint64_t *end);
+/* What was read there: a hole, then n bytes; neither: it is shorter than it was. */
+enum copy_outcome copy_add(struct copy *c, uint64_t hole, const uint8_t *data, size_t n);
+enum copy_outcome copy_finish(struct copy *c);
 /* After COPY_DONE: what the entry is to know of it (size, stored, owner, ...). */
 void copy_result(const struct copy *c, struct entry *e);
 void copy_free(struct copy *c);

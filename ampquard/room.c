@@ -69,7 +69,7 @@ struct quard {
 	uint64_t serials;
 	unsigned errands, client_errands; /* in hand; of clients among them */
 	struct round round;
-	struct event *due, *word;
+	struct event *due, *word, *hands[HANDS_MAX]; /* hands: one has answered */
 	struct patience patient[PATIENT_MAX];
 	bool stopping;
 };
@@ -170,6 +170,13 @@ static void say_to_client(struct quard *q, const struct effect *e)
 			      "the answer could not be sent: %s", strerror(errno));
 }
 
+static void end(struct quard *q, const char *why) __attribute__((noreturn));
+static void end(struct quard *q, const char *why)
+{
+	amp_channel_flush(amp_room_control(q->room), FLUSH_MS); /* the fault */
+	amp_fatal("%s", why);
+}
+
 static void deliver(struct quard *q, struct effects *effects)
 {
 	struct effect *e;
@@ -182,6 +189,8 @@ static void deliver(struct quard *q, struct effects *effects)
 			say_to_client(q, e);
 		else if (e->to == EFFECT_FAULT)
 			amp_room_fault(q->room, e->fault, e->raised, e->text);
+		else if (e->to == EFFECT_END)
+			end(q, e->text);
 		else if (amp_outbox_put(q->outbox, (const Amp__Event *)e->body, e->id) != 0)
 			amp_error("no memory to report; it is reported after the next start");
 		effect_free(e);
@@ -218,6 +227,9 @@ static void round_done(struct amp_io_job *job)
 
 	r->queued = false;
 	deliver(q, &r->effects);
+	for (size_t i = 0; i < HANDS_MAX; i++)
+		if (q->hands[i])
+			event_add(q->hands[i], NULL);
 	if (r->again) {
 		start_round(q);
 		return;
@@ -413,6 +425,20 @@ static void scand_ended(struct amp_channel *ch, enum amp_channel_end end, const 
 	tell_keeper_of_link(q);
 }
 
+/* Before anything else: what they do from here on is known to be ours. */
+static void tell_scand_of_hands(struct quard *q)
+{
+	Amp__Hands m = AMP__HANDS__INIT;
+	int32_t pids[HANDS_MAX];
+
+	m.pids = pids;
+	for (unsigned i = 0; i < HANDS_MAX; i++)
+		if (keeper_hand_pid(q->keeper, i) > 0)
+			pids[m.n_pids++] = keeper_hand_pid(q->keeper, i);
+	if (amp_channel_send(q->scand.channel, AMP_MSG_HANDS, 0, &m.base, NULL, 0) != 0)
+		amp_error("ampscand is not told of the hands: %s", strerror(errno));
+}
+
 static void scand_link(struct quard *q, unsigned generation, int fd)
 {
 	const struct amp_channel_config c = {.name = "ampscand",
@@ -427,6 +453,7 @@ static void scand_link(struct quard *q, unsigned generation, int fd)
 	q->scand.channel = amp_channel_new(amp_room_base(q->room), fd, &c);
 	if (!q->scand.channel)
 		amp_fatal("link to ampscand: %s", strerror(errno));
+	tell_scand_of_hands(q);
 	tell_keeper_of_link(q);
 }
 
@@ -528,6 +555,8 @@ static struct keeper *new_keeper(struct quard *q, const Amp__Conf *conf)
 	struct keeper_config c = {.data_dir = strndup((const char *)conf->data_dir.data, conf->data_dir.len),
 				  .host_id = strdup(conf->host_id),
 				  .max_size = conf->quarantine_max_size,
+				  .hands = HANDS_MAX,
+				  .log = AMP_FD_LOG,
 				  .days = conf->quarantine_days};
 
 	return c.data_dir && c.host_id ? keeper_new(&c, q->io) : NULL;
@@ -561,13 +590,26 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 static int before_seal(struct amp_room *room)
 {
 	struct quard *q = amp_room_arg(room);
+	int rc = keeper_fork(q->keeper);
 
+	for (unsigned i = 0; rc == 0 && i < HANDS_MAX; i++) {
+		/* Of one that answered, until the round that hears it is over. */
+		q->hands[i] =
+			event_new(amp_room_base(room), keeper_hand_fd(q->keeper, i), EV_READ, on_due, q);
+		if (!q->hands[i] || event_add(q->hands[i], NULL) != 0)
+			return -1;
+	}
+	if (rc != 0)
+		return rc < 0 ? -1 : 0; /* above 0: this is a hand */
 	return amp_iothread_start(q->io);
 }
 
 static int ready(struct amp_room *room)
 {
-	start_round(amp_room_arg(room)); /* opens the vault: not as root */
+	struct quard *q = amp_room_arg(room);
+
+	keeper_be_hand(q->keeper);
+	start_round(q); /* opens the vault: not as root */
 	return 0;
 }
 
@@ -577,6 +619,9 @@ static void stop(struct amp_room *room)
 
 	q->stopping = true;
 	evtimer_del(q->word);
+	for (size_t i = 0; i < HANDS_MAX; i++)
+		if (q->hands[i])
+			event_del(q->hands[i]);
 	amp_cliserver_free(q->cli);
 	q->cli = NULL;
 	amp_iothread_free(q->io);

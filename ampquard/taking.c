@@ -12,7 +12,6 @@
 #include "clock.h"
 #include "counter.h"
 #include "log.h"
-#include "meta.h"
 #include "neutral.h"
 #include "place.h"
 #include "step.h"
@@ -22,7 +21,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +34,7 @@
 #define BUSY_TRIES    3U
 #define RETRY_NS      (5 * AMP_NS_PER_SEC)
 #define WAIT_ROOM_NS  (100 * AMP_NS_PER_MS)
+#define WAIT_HAND_NS  (100 * AMP_NS_PER_MS)
 #define SPARE_BYTES   (1ULL << 20) /* beside the content: header, metadata, seals, the database */
 #define NOTHING_TO_DO "it had gone before it could be taken"
 
@@ -76,26 +75,17 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-static void let_names_go(struct taking *t)
+static void let_names_go(struct keeper *k, struct taking *t)
 {
-	size_t beside = 0;
-
-	if (t->capture)
-		capture_undo(t->capture, &beside);
-	t->capture = NULL;
-	if (t->file >= 0 && t->flags)
-		meta_set_flags(t->file, t->flags);
-	t->flags = 0;
-	if (beside)
-		amp_warn("entry %s: %zu names were taken meanwhile; what was there is beside them",
-			 t->entry->id, beside);
+	hands_let_go(k->hands, t);
+	t->captured = 0;
 }
 
 void taking_free(struct keeper *k, struct taking *t)
 {
 	LIST_REMOVE(t, link);
 	k->active_count--;
-	let_names_go(t);
+	let_names_go(k, t);
 	copy_free(t->copy);
 	close_fd(&t->file);
 	close_fd(&t->directory);
@@ -181,7 +171,7 @@ static enum next fail(struct keeper *k, struct taking *t, const char *code, cons
 	va_start(ap, fmt);
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
-	let_names_go(t);
+	let_names_go(k, t);
 	if (!keeper_begin(k))
 		return WAIT;
 	if (wait > KEEPER_RETRY_MAX_NS)
@@ -245,6 +235,59 @@ void taking_committed(struct keeper *k, struct taking *t)
 	t->entry->state = ENTRY_COPIED;
 	k->stored += t->entry->stored - t->stored_before;
 	to(t, TAKING_NAMES);
+}
+
+/* --- hands ------------------------------------------------------------------------- */
+
+static enum next hangs(struct keeper *k, struct taking *t)
+{
+	return fail(k, t, "stalled", "it does not answer; it is tried again");
+}
+
+/* Who can make it hang: its owner, as a rule. */
+static uid_t owner_of(const struct taking *t)
+{
+	struct stat st;
+
+	return t->file >= 0 && fstat(t->file, &st) == 0 ? st.st_uid : t->entry->uid;
+}
+
+/* Its answer is the next step (on_hand). */
+static enum next ask_hand(struct keeper *k, struct taking *t, struct hand_ask *a, int fd)
+{
+	if (!t->hand)
+		return hangs(k, t); /* it was lost meanwhile */
+	if (hands_ask(k->hands, t, a, fd) != 0)
+		return WAIT; /* for our end */
+	t->op = a->op;
+	return to(t, TAKING_HAND);
+}
+
+/* Until it has a hand: what its step is to return. True: it has one. */
+static bool with_hand(struct keeper *k, struct taking *t, enum next *n)
+{
+	struct hand_ask a = {.op = HAND_BEGIN};
+	enum taking_step step = t->step;
+	enum hands_got got;
+
+	if (t->hand)
+		return true;
+	got = hands_take(k->hands, t, owner_of(t));
+	if (got == HANDS_STUCK)
+		*n = hangs(k, t);
+	else if (got == HANDS_BUSY)
+		*n = pause_for(t, WAIT_HAND_NS, step);
+	else
+		*n = ask_hand(k, t, &a, t->file);
+	t->after_pause = step;
+	return false;
+}
+
+static enum next on_begun(struct keeper *k, struct taking *t)
+{
+	if (t->answer.error)
+		return fail(k, t, "no_memory", "%s; it is tried again", strerror(t->answer.error));
+	return to(t, t->after_pause);
 }
 
 /* --- messages ---------------------------------------------------------------------- */
@@ -664,6 +707,7 @@ static enum next is_other(struct keeper *k, struct taking *t)
 		return nothing_there(k, t,
 				     "its content had changed before it could be taken; it is judged again");
 	note(t, "the file has other content now and was left");
+	let_names_go(k, t);
 	close_fd(&t->file);
 	return to(t, TAKING_NAMES); /* what was captured goes back */
 }
@@ -676,16 +720,12 @@ static enum next is_unstable(struct keeper *k, struct taking *t)
 	return fail(k, t, "changing", "its content changes while it is copied; it is judged and tried again");
 }
 
-static enum next on_copy(struct keeper *k, struct taking *t)
+static enum next after_copy(struct keeper *k, struct taking *t, enum copy_outcome o)
 {
-	enum copy_outcome o;
-	enum next n = t->copy ? GO_ON : begin_copy(k, t);
-
-	if (!t->copy)
-		return n;
-	o = copy_step(t->copy, KEEPER_SLICE);
-	if (o == COPY_GOES_ON)
+	if (o == COPY_GOES_ON) {
+		to(t, TAKING_COPY);
 		return AGAIN;
+	}
 	if (o == COPY_DONE)
 		return copied(k, t);
 	if (o == COPY_FAILED)
@@ -695,23 +735,32 @@ static enum next on_copy(struct keeper *k, struct taking *t)
 	return o == COPY_OTHER ? is_other(k, t) : is_unstable(k, t);
 }
 
-/* --- names --------------------------------------------------------------------------------- */
-
-/* What is immutable or append-only keeps its names: these flags go first, and come back if it stays. */
-static bool ensure_capture(struct keeper *k, struct taking *t)
+static enum next on_copy(struct keeper *k, struct taking *t)
 {
-	uint32_t flags;
+	struct hand_ask a = {.op = HAND_READ};
+	enum next n = GO_ON;
 
-	if (t->capture || t->file < 0)
-		return true;
-	flags = meta_flags(t->file);
-	if ((flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)) && meta_unlock(t->file) == 0)
-		t->flags = flags;
-	t->capture = capture_new(t->file, t->entry->id);
-	if (t->capture)
-		capture_sync_later(t->capture, &k->syncs);
-	return t->capture != NULL;
+	if (!with_hand(k, t, &n))
+		return n;
+	if (!t->copy)
+		n = begin_copy(k, t);
+	if (!t->copy)
+		return n;
+	if (copy_wants(t->copy, &a.at, &a.end))
+		return ask_hand(k, t, &a, -1);
+	return after_copy(k, t, copy_finish(t->copy));
 }
+
+static enum next on_read(struct keeper *k, struct taking *t)
+{
+	const struct hand_answer *a = &t->answer;
+
+	if (a->error)
+		return copy_failed(k, t, a->error);
+	return after_copy(k, t, copy_add(t->copy, a->hole, hands_data(t), a->data));
+}
+
+/* --- names --------------------------------------------------------------------------------- */
 
 /* True: the directory at hand lies in a layer of an overlay. */
 static bool in_a_layer(const struct keeper *k, const struct taking *t, const struct entry_name *n)
@@ -727,23 +776,34 @@ static bool in_a_layer(const struct keeper *k, const struct taking *t, const str
 /* One name, its directory at hand (or not to be had). */
 static enum next with_directory(struct keeper *k, struct taking *t)
 {
-	const struct entry_name *n = &t->entry->names[t->name];
+	struct hand_ask a = {.op = HAND_NAME};
 
-	t->name++;
-	to(t, TAKING_NAMES);
-	if (t->directory < 0)
-		return GO_ON; /* gone, and the name with it */
-	if (t->file < 0) {
-		if (names_sweep(t->directory, t->entry->id) != 0)
-			amp_warn("entry %s: its private directory stays: %s", t->entry->id, strerror(errno));
-	} else if (capture_name(t->capture, t->directory, name_of(n)) == NAME_FAILED) {
-		t->refused_names++;
-	} else {
-		t->layer |= in_a_layer(k, t, n);
-		step("captured");
+	if (t->directory < 0) { /* gone, and the name with it */
+		t->name++;
+		return to(t, TAKING_NAMES);
 	}
+	snprintf(a.name, sizeof(a.name), "%s", name_of(&t->entry->names[t->name]));
+	return ask_hand(k, t, &a, t->directory);
+}
+
+static enum next on_named(struct keeper *k, struct taking *t)
+{
+	const struct hand_answer *a = &t->answer;
+
+	if (t->file < 0 && a->error) {
+		amp_warn("entry %s: its private directory stays: %s", t->entry->id, strerror(a->error));
+	} else if (t->file >= 0) {
+		t->captured = a->count;
+		if (a->error || a->outcome == NAME_FAILED) {
+			t->refused_names++;
+		} else {
+			t->layer |= in_a_layer(k, t, &t->entry->names[t->name]);
+			step("captured");
+		}
+	}
+	t->name++;
 	close_fd(&t->directory);
-	return GO_ON;
+	return to(t, TAKING_NAMES);
 }
 
 /* Names and detections may have come since the entry was taken in hand. */
@@ -769,11 +829,16 @@ static bool more_names(struct keeper *k, struct taking *t)
 static enum next on_names(struct keeper *k, struct taking *t)
 {
 	const struct entry_name *n;
+	enum next next = GO_ON;
 
-	if (!ensure_capture(k, t))
-		return fail(k, t, "no_memory", "%s; it is tried again", strerror(errno));
-	if (t->name >= t->entry->name_count && !more_names(k, t))
-		return to(t, t->file < 0 ? TAKING_KILL : TAKING_EMPTY);
+	if (!with_hand(k, t, &next))
+		return next;
+	if (t->name >= t->entry->name_count && !more_names(k, t)) {
+		if (t->file >= 0)
+			return to(t, TAKING_EMPTY);
+		let_names_go(k, t); /* there are none */
+		return to(t, TAKING_KILL);
+	}
 	n = &t->entry->names[t->name];
 	if (!name_of(n)) {
 		t->name++;
@@ -802,9 +867,9 @@ static enum next on_name(struct keeper *k, struct taking *t)
 
 /* --- the inode ------------------------------------------------------------------------------- */
 
-static enum next copy_anew(struct taking *t)
+static enum next copy_anew(struct keeper *k, struct taking *t)
 {
-	let_names_go(t);
+	let_names_go(k, t);
 	t->name = 0;
 	t->refused_names = 0;
 	t->reread = true;
@@ -812,30 +877,13 @@ static enum next copy_anew(struct taking *t)
 	return to(t, TAKING_COPY);
 }
 
-static enum next not_emptied(struct keeper *k, struct taking *t, enum neutral_outcome o, int error)
+static void note_links(struct taking *t)
 {
-	static const char *const codes[] = {
-		[NEUTRAL_RUNNING] = "running",	   [NEUTRAL_LEASED] = "leased",
-		[NEUTRAL_READ_ONLY] = "read_only", [NEUTRAL_IMMUTABLE] = "immutable",
-		[NEUTRAL_FAILED] = "failed",
-	};
-	size_t gone = t->capture ? capture_count(t->capture) : 0;
-
-	/* What could be done stays done: the copy is in the vault. */
-	if (t->capture)
-		capture_remove(t->capture);
-	t->capture = NULL;
-	return fail(k, t, codes[o], "%s (%zu of its names were removed, a copy is in the vault)",
-		    o == NEUTRAL_FAILED ? strerror(error) : neutral_text(o), gone);
-}
-
-static void note_links(struct taking *t, const struct stat *st, size_t captured)
-{
-	nlink_t left = st->st_nlink - (nlink_t)captured;
+	uint64_t left = t->links > t->captured ? t->links - t->captured : 0;
 
 	amp_counter_add(&count_emptied, 1);
 	if (left > 0)
-		note(t, "emptied in place: %ju other links lead to it", (uintmax_t)left);
+		note(t, "emptied in place: %llu other links lead to it", (unsigned long long)left);
 	else if (t->layer)
 		note(t, "emptied in place: it lies in a layer of an overlay");
 	else if (t->nameless)
@@ -844,14 +892,40 @@ static void note_links(struct taking *t, const struct stat *st, size_t captured)
 		note(t, "emptied in place");
 }
 
-static enum next remove_names(struct keeper *k, struct taking *t)
+static enum next remove_names(struct keeper *k, struct taking *t, enum neutral_outcome why_not, int error)
 {
-	size_t captured = capture_count(t->capture), stay = capture_remove(t->capture);
+	struct hand_ask a = {.op = HAND_REMOVE, .relock = why_not != NEUTRAL_DONE};
 
-	t->capture = NULL;
-	t->flags = 0;
-	t->removed += captured - stay;
+	t->not_emptied = why_not;
+	t->not_emptied_error = error;
+	return ask_hand(k, t, &a, -1);
+}
+
+/* What could be done stays done: the copy is in the vault. */
+static enum next not_emptied(struct keeper *k, struct taking *t, size_t gone)
+{
+	static const char *const codes[] = {
+		[NEUTRAL_RUNNING] = "running",	   [NEUTRAL_LEASED] = "leased",
+		[NEUTRAL_READ_ONLY] = "read_only", [NEUTRAL_IMMUTABLE] = "immutable",
+		[NEUTRAL_FAILED] = "failed",
+	};
+	enum neutral_outcome o = t->not_emptied;
+
+	return fail(k, t, codes[o], "%s (%zu of its names were removed, a copy is in the vault)",
+		    o == NEUTRAL_FAILED ? strerror(t->not_emptied_error) : neutral_text(o), gone);
+}
+
+static enum next on_removed(struct keeper *k, struct taking *t)
+{
+	size_t stay = t->answer.count, captured = t->captured;
+
+	if (t->answer.error)
+		return fail(k, t, "failed", "%s; it is tried again", strerror(t->answer.error));
+	t->captured = 0;
+	t->removed += captured > stay ? captured - stay : 0;
 	step("removed");
+	if (t->not_emptied != NEUTRAL_DONE)
+		return not_emptied(k, t, captured);
 	if (stay > 0)
 		return fail(k, t, "name_stays", "%zu of its names cannot be removed; it is tried again",
 			    stay);
@@ -860,8 +934,7 @@ static enum next remove_names(struct keeper *k, struct taking *t)
 
 static enum next on_empty(struct keeper *k, struct taking *t)
 {
-	size_t captured = capture_count(t->capture);
-	enum neutral_outcome o;
+	struct hand_ask a = {.op = HAND_EMPTY};
 	struct stat st;
 
 	if (fstat(t->file, &st) != 0)
@@ -869,18 +942,27 @@ static enum next on_empty(struct keeper *k, struct taking *t)
 	/* Who has it open reads on, and can run it. */
 	t->nameless |= st.st_nlink == 0 && t->removed == 0;
 	if (!as_copied(t->entry, &st) && st.st_size > 0)
-		return t->changes < KEEPER_CHANGES_MAX ? copy_anew(t) : is_unstable(k, t);
-	if (st.st_size == 0 || (!t->layer && !t->nameless && !t->refused_names && st.st_nlink == captured))
-		return remove_names(k, t);
-	o = neutral_empty(t->file);
+		return t->changes < KEEPER_CHANGES_MAX ? copy_anew(k, t) : is_unstable(k, t);
+	t->links = st.st_nlink;
+	if (st.st_size == 0 || (!t->layer && !t->nameless && !t->refused_names && st.st_nlink == t->captured))
+		return remove_names(k, t, NEUTRAL_DONE, 0);
+	return ask_hand(k, t, &a, -1);
+}
+
+static enum next on_emptied(struct keeper *k, struct taking *t)
+{
+	enum neutral_outcome o = t->answer.error && t->answer.outcome == NEUTRAL_DONE
+					 ? NEUTRAL_FAILED
+					 : (enum neutral_outcome)t->answer.outcome;
+
 	if (o == NEUTRAL_DONE) {
 		step("emptied");
-		note_links(t, &st, captured);
-		return remove_names(k, t);
+		note_links(t);
+		return remove_names(k, t, o, 0);
 	}
 	if (o == NEUTRAL_RUNNING && t->kills++ < KILLS_MAX)
 		return to(t, TAKING_RUNNING);
-	return not_emptied(k, t, o, errno);
+	return remove_names(k, t, o, t->answer.error);
 }
 
 /* It runs still, or again: killed once more, then the emptying is tried again. */
@@ -913,11 +995,25 @@ static enum next on_wait(struct keeper *k, struct taking *t)
 	return WAIT;
 }
 
+static enum next (*const answers[HAND_OPS])(struct keeper *k, struct taking *t) = {
+	[HAND_BEGIN] = on_begun,   [HAND_READ] = on_read,      [HAND_NAME] = on_named,
+	[HAND_EMPTY] = on_emptied, [HAND_REMOVE] = on_removed,
+};
+
+static enum next on_hand(struct keeper *k, struct taking *t)
+{
+	if (t->answered) {
+		t->answered = false;
+		return answers[t->op](k, t);
+	}
+	return t->hand ? WAIT : hangs(k, t);
+}
+
 static enum next (*const steps[])(struct keeper *k, struct taking *t) = {
 	[TAKING_BEGIN] = on_begin, [TAKING_OPEN] = on_open,	  [TAKING_COPY] = on_copy,
 	[TAKING_COPIED] = on_wait, [TAKING_NAMES] = on_names,	  [TAKING_NAME] = on_name,
 	[TAKING_EMPTY] = on_empty, [TAKING_RUNNING] = on_running, [TAKING_KILL] = on_kill,
-	[TAKING_OVER] = on_wait,   [TAKING_PAUSE] = on_pause,
+	[TAKING_OVER] = on_wait,   [TAKING_PAUSE] = on_pause,	  [TAKING_HAND] = on_hand,
 };
 
 bool taking_run(struct keeper *k, struct taking *t)

@@ -26,6 +26,7 @@ struct quard {
 	unsigned generation;
 	int64_t lost_ns; /* its end was seen, monotonic; 0: it was not */
 	pid_t pid, previous;
+	pid_t hands[AMP_HANDS_MAX], previous_hands[AMP_HANDS_MAX]; /* 0: none */
 	int64_t previous_ns; /* until when (realtime of an event) that one is known by */
 	bool listed;	     /* the list was whole once */
 	struct event *wait;
@@ -186,6 +187,22 @@ static int on_allow(struct amp_channel *ch, struct amp_message *m, void *arg)
 	return 0;
 }
 
+static int on_hands(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct scand *s = arg;
+	const Amp__Hands *h = (const Amp__Hands *)m->body;
+
+	(void)ch;
+	if (h->n_pids > AMP_HANDS_MAX)
+		return -1;
+	for (size_t i = 0; i < h->n_pids; i++)
+		if (h->pids[i] <= 1)
+			return -1;
+	for (size_t i = 0; i < AMP_HANDS_MAX; i++)
+		s->quard->hands[i] = i < h->n_pids ? h->pids[i] : 0;
+	return 0;
+}
+
 #define ALLOW_MAX (AMP_POLICY_BATCH * 40U) /* 34 bytes each, and what is around */
 
 static const struct amp_dispatch table[] = {
@@ -194,6 +211,7 @@ static const struct amp_dispatch table[] = {
 	{AMP_MSG_KILL_AGAIN, &amp__kill_again__descriptor, AMP_PATH_MAX + 2048, 0, 0, 0, on_kill_again},
 	{AMP_MSG_JUDGE_AGAIN, &amp__judge_again__descriptor, AMP_PATH_MAX + 512, 0, 0, 0, on_judge_again},
 	{AMP_MSG_ALLOW, &amp__allow__descriptor, ALLOW_MAX, 0, 0, 0, on_allow},
+	{AMP_MSG_HANDS, &amp__hands__descriptor, 256, 0, 0, 0, on_hands},
 };
 
 /* -- the link -- */
@@ -202,6 +220,8 @@ static void note_pid(struct quard *q, pid_t pid)
 {
 	if (q->pid && q->pid != pid) {
 		q->previous = q->pid;
+		memcpy(q->previous_hands, q->hands, sizeof(q->hands));
+		memset(q->hands, 0, sizeof(q->hands));
 		q->previous_ns = amp_clock_realtime() + PID_NS;
 	}
 	q->pid = pid;
@@ -256,6 +276,14 @@ void quard_link(struct scand *s, unsigned generation, pid_t pid, int fd)
 	scand_pump_later(s);
 }
 
+static bool is_among(const pid_t hands[AMP_HANDS_MAX], pid_t pid)
+{
+	for (size_t i = 0; i < AMP_HANDS_MAX; i++)
+		if (hands[i] == pid)
+			return true;
+	return false;
+}
+
 /* An event says what its process was; whoever has a dead keeper's number now lives. */
 bool quard_is_process(const struct scand *s, pid_t pid, bool alive)
 {
@@ -263,9 +291,10 @@ bool quard_is_process(const struct scand *s, pid_t pid, bool alive)
 
 	if (!q || pid <= 0)
 		return false;
-	if (pid == q->pid)
+	if (pid == q->pid || is_among(q->hands, pid))
 		return true;
-	return pid == q->previous && !alive && amp_clock_realtime() < q->previous_ns;
+	return (pid == q->previous || is_among(q->previous_hands, pid)) && !alive &&
+	       amp_clock_realtime() < q->previous_ns;
 }
 
 void quard_look(struct scand *s)

@@ -102,12 +102,14 @@ enum amp_msg_type {
 	AMP_MSG_JUDGE_AGAIN = 0x0507,  /* quard->scand: content has changed */
 	AMP_MSG_ALLOW = 0x0508,	       /* quard->scand: restored content */
 	AMP_MSG_ALLOW_ACK = 0x0509,    /* scand->quard: in force */
+	AMP_MSG_HANDS = 0x050a,	       /* quard->scand: its other processes */
 };
 
 /* Bounds that both ends check (docs/protocol.md, "Limits"). */
 #define AMP_PATH_MAX	  32768U /* longest host path carried, bytes */
 #define AMP_HANDLE_MAX	  128U	 /* MAX_HANDLE_SZ of open_by_handle_at(2) */
 #define AMP_NAME_MAX	  255U	 /* NAME_MAX */
+#define AMP_HANDS_MAX	  16U	 /* processes of ampquard beside itself */
 #define AMP_READ_BATCH	  64U	 /* items in a READ, results in a READ_DONE */
 #define AMP_WALK_BATCH	  256U	 /* entries in a WALK_ENTRIES */
 #define AMP_POLICY_BATCH  512U	 /* entries in a POLICY_ENTRIES */

@@ -91,6 +91,7 @@ static const struct amp_dispatch fuzz_rows[] = {
 	FUZZ_ROW(JUDGE_AGAIN, judge_again, 0, 0),
 	FUZZ_ROW(ALLOW, allow, 0, 0),
 	FUZZ_ROW(ALLOW_ACK, allow_ack, 0, 0),
+	FUZZ_ROW(HANDS, hands, 0, 0),
 };
 #define FUZZ_ROWS (sizeof(fuzz_rows) / sizeof(fuzz_rows[0]))
 

@@ -289,8 +289,15 @@ class Suite:
         wait_for("idleness", idle, seconds)
 
     def pids(self):
-        """{service name: pid} from /proc, whatever the services say."""
-        found = {}
+        """{service name: pid} from /proc, whatever the services say. Without the hands of ampquard (hands())."""
+        return self._processes()[0]
+
+    def hands(self):
+        """Processes of ampquard whose parent is one, or was: {pid: pid of the parent}."""
+        return self._processes()[1]
+
+    def _processes(self):
+        found, hands = {}, {}
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
                 continue
@@ -302,10 +309,13 @@ class Suite:
             if os.path.dirname(exe) != self.bin:
                 continue
             name = os.path.basename(exe)
+            if name == "ampquard" and _comm(entry) == "ampquard-hand":
+                hands[int(entry)] = _parent(entry)
+                continue
             while name in found:
                 name += "+"
             found[name] = int(entry)
-        return found
+        return found, hands
 
     def service(self, name):
         for s in (self.status() or {}).get("services", []):
@@ -328,6 +338,24 @@ def _literal(value):
     if isinstance(value, (list, tuple)):
         return "{" + ", ".join('"%s"' % v for v in value) + "}"
     return '"%s"' % value
+
+
+def _stat(pid):
+    """(name, fields after it)"""
+    try:
+        with open("/proc/%s/stat" % pid) as f:
+            head, rest = f.read().rsplit(")", 1)
+            return head.split("(", 1)[1], rest.split()
+    except OSError:
+        return "", ["?", "0"]
+
+
+def _comm(pid):
+    return _stat(pid)[0]
+
+
+def _parent(pid):
+    return int(_stat(pid)[1][1])
 
 
 def _alive(pid):

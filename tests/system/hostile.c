@@ -285,6 +285,7 @@ static const struct amp_dispatch link_rows[] = {
 	ANY_ROW(AMP_MSG_JUDGE_AGAIN, judge_again, 0),
 	ANY_ROW(AMP_MSG_ALLOW, allow, 0),
 	ANY_ROW(AMP_MSG_ALLOW_ACK, allow_ack, 0),
+	ANY_ROW(AMP_MSG_HANDS, hands, 0),
 };
 
 static const struct amp_dispatch control_rows[] = {
