@@ -148,7 +148,7 @@ pid_t hands_pid(const struct hands *h, unsigned i)
 
 /* --- who works for whom -------------------------------------------------------------- */
 
-static bool is_stuck(const struct hands *h, const char *id)
+bool hands_stuck(const struct hands *h, const char *id)
 {
 	for (unsigned i = 0; i < h->count; i++)
 		for (size_t n = 0; h->list[i].lost && n < HAND_SLOTS; n++)
@@ -181,7 +181,7 @@ static struct hand *hand_of(struct hands *h, uid_t owner, bool *stuck)
 
 enum hands_got hands_take(struct hands *h, struct taking *t, uid_t owner)
 {
-	bool stuck = is_stuck(h, t->entry->id);
+	bool stuck = hands_stuck(h, t->entry->id);
 	struct hand *one = stuck ? NULL : hand_of(h, owner, &stuck);
 
 	if (stuck)

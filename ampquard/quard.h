@@ -276,6 +276,7 @@ void hands_free(struct hands *h);
 /* A hand for the entry, whose file is that user's. STUCK: it is in the hand that a file of theirs hangs. */
 enum hands_got { HANDS_GOT, HANDS_BUSY, HANDS_STUCK };
 enum hands_got hands_take(struct hands *h, struct taking *t, uid_t owner);
+bool hands_stuck(const struct hands *h, const char *entry_id); /* one hangs in its file */
 /* t->hand is asked; t->answered when t->answer came. -1: hands_broken(). */
 int hands_ask(struct hands *h, struct taking *t, struct hand_ask *a, int fd);
 void hands_let_go(struct hands *h, struct taking *t); /* what was captured goes back */

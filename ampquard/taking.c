@@ -244,6 +244,20 @@ static enum next hangs(struct keeper *k, struct taking *t)
 	return fail(k, t, "stalled", "it does not answer; it is tried again");
 }
 
+/* Its hand hangs: in its file, or in another of that owner's. Then another hand begins again. */
+static enum next hand_is_lost(struct keeper *k, struct taking *t)
+{
+	if (hands_stuck(k->hands, t->entry->id))
+		return hangs(k, t);
+	copy_free(t->copy);
+	t->copy = NULL;
+	close_fd(&t->directory);
+	t->captured = t->name = 0;
+	t->refused_names = 0;
+	return pause_for(t, WAIT_HAND_NS,
+			 t->entry->state == ENTRY_COPIED && !t->reread ? TAKING_NAMES : TAKING_COPY);
+}
+
 /* Who can make it hang: its owner, as a rule. */
 static uid_t owner_of(const struct taking *t)
 {
@@ -256,7 +270,7 @@ static uid_t owner_of(const struct taking *t)
 static enum next ask_hand(struct keeper *k, struct taking *t, struct hand_ask *a, int fd)
 {
 	if (!t->hand)
-		return hangs(k, t); /* it was lost meanwhile */
+		return hand_is_lost(k, t); /* meanwhile */
 	if (hands_ask(k->hands, t, a, fd) != 0)
 		return WAIT; /* for our end */
 	t->op = a->op;
@@ -1006,7 +1020,7 @@ static enum next on_hand(struct keeper *k, struct taking *t)
 		t->answered = false;
 		return answers[t->op](k, t);
 	}
-	return t->hand ? WAIT : hangs(k, t);
+	return t->hand ? WAIT : hand_is_lost(k, t);
 }
 
 static enum next (*const steps[])(struct keeper *k, struct taking *t) = {
