@@ -32,11 +32,16 @@
 
 static struct amp_counter count_lost = AMP_COUNTER("quarantine.hands_lost", true);
 
+#define ASKED_MAX 2U /* what is under way, and that it is to be undone */
+
 struct use {
 	bool used, ending;
 	bool stuck; /* it hangs in this one's file */
 	unsigned pending;
-	uint64_t number;       /* of the latest ask */
+	struct {
+		uint32_t op;
+		uint64_t number;
+	} asked[ASKED_MAX];    /* the oldest first: they are answered in order */
 	struct taking *taking; /* NULL: nobody waits */
 	char id[VAULT_ID_SIZE];
 };
@@ -246,6 +251,10 @@ static int ask(struct hands *h, struct hand *one, unsigned slot, struct hand_ask
 	struct use *u = &one->uses[slot];
 	struct hand_answer now;
 
+	if (u->pending == ASKED_MAX) {
+		h->broken = "more is asked of one of its hands than it can answer";
+		return -1;
+	}
 	a->slot = slot;
 	a->number = ++h->numbers;
 	snprintf(a->entry_id, sizeof(a->entry_id), "%s", u->id);
@@ -255,8 +264,8 @@ static int ask(struct hands *h, struct hand *one, unsigned slot, struct hand_ask
 		h->broken = "one of its hands cannot be told anything";
 		return -1;
 	}
-	u->number = a->number;
-	u->pending++;
+	u->asked[u->pending].op = a->op;
+	u->asked[u->pending++].number = a->number;
 	one->pending++;
 	if (!h->here)
 		return 0;
@@ -300,13 +309,15 @@ const uint8_t *hands_data(const struct taking *t)
 
 static bool is_sound(const struct hand *one, const struct hand_answer *a)
 {
+	const struct use *u;
+
 	if (a->slot >= HAND_SLOTS || a->op < HAND_BEGIN || a->op >= HAND_OPS || a->error < 0 ||
 	    a->error > 4095 || a->count > HAND_NAMES_MAX || a->data > HAND_BUFFER || a->hole > HAND_HOLE_MAX)
 		return false;
 	if (a->outcome > (a->op == HAND_EMPTY ? (unsigned)NEUTRAL_FAILED : (unsigned)NAME_FAILED))
 		return false;
-	return one->uses[a->slot].used && one->uses[a->slot].pending > 0 &&
-	       a->number <= one->uses[a->slot].number;
+	u = &one->uses[a->slot];
+	return u->used && u->pending > 0 && a->number == u->asked[0].number && a->op == u->asked[0].op;
 }
 
 /* It answers again: what it still holds goes back, then it works as before. */
@@ -332,7 +343,8 @@ static void heard(struct hands *h, struct hand *one, const struct hand_answer *a
 	one->pending--;
 	one->since_ns = amp_clock_monotonic();
 	u->stuck = false;
-	if (u->taking && a->number == u->number) {
+	u->asked[0] = u->asked[1];
+	if (u->taking) {
 		u->taking->answer = *a;
 		u->taking->answered = true;
 	}
@@ -373,7 +385,7 @@ static void lose(struct hand *one)
 		if (u->taking)
 			u->taking->hand = NULL;
 		u->taking = NULL;
-		u->stuck = u->used && u->pending > 0 && u->number == working;
+		u->stuck = u->used && u->pending > 0 && u->asked[0].number == working;
 	}
 }
 
