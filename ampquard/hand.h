@@ -4,7 +4,7 @@
  * A write(2) whose source page never comes holds the inode's lock, and who waits for
  * that lock waits in a state that no signal ends: also for whom the vault is locked.
  * So whatever may wait for an inode's lock (moving and removing names, truncating,
- * flags, looking for holes, reading; README: which calls) is done by a child with the
+ * flags, looking for holes; on some file systems reading) is done by a child with the
  * same ids and walls that has nothing else open: a socket to the keeper, its log.
  *
  * Owns: what is asked of it, by messages of one size, in order. Must not own: any

@@ -328,6 +328,12 @@ static void the_suite_is_spared(void **state)
 	ask(1, identity_of(file), a);
 	assert_true(alive(a));
 	assert_int_equal(answer.processes, 0);
+	/* And what a room of it has started. */
+	ours = getpid();
+	ask(2, identity_of(file), a);
+	loop();
+	assert_true(alive(a));
+	assert_int_equal(answer.processes, 0);
 	end(a);
 }
 

@@ -810,6 +810,48 @@ static void test_own_renames(void **state)
 	rig_free(g);
 }
 
+static void tell_hands(struct rig *g, int32_t first, size_t n)
+{
+	Amp__Hands m = AMP__HANDS__INIT;
+	int32_t pids[AMP_HANDS_MAX + 1];
+
+	for (size_t i = 0; i < n; i++)
+		pids[i] = first + (int32_t)i;
+	m.pids = pids;
+	m.n_pids = n;
+	rig_ask(g, AMP_MSG_HANDS, 0, &m.base);
+	rig_run(g, 5);
+}
+
+/* What its hands rename is its own, as long as they are its. */
+static void test_hands(void **state)
+{
+	int alive = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct rig *g = rig_start(true);
+
+	(void)state;
+	g->content = EVIL + 1;
+	assert_int_equal(judged_after(g, EVENT_RENAME, 70001, alive), 1);
+	tell_hands(g, 70000, 2);
+	assert_int_equal(judged_after(g, EVENT_RENAME, 70001, alive), 0);
+	assert_int_equal(judged_after(g, EVENT_WRITE, 70001, alive), 1);
+	assert_int_equal(judged_after(g, EVENT_RENAME, 70002, alive), 1);
+	rig_quard_dies(g);
+	assert_int_equal(judged_after(g, EVENT_RENAME, 70001, -1), 0);
+	assert_int_equal(judged_after(g, EVENT_RENAME, 70001, alive), 1);
+	rig_link_quard(g);
+	assert_int_equal(judged_after(g, EVENT_RENAME, 70001, alive), 1);
+	tell_hands(g, 70000, AMP_HANDS_MAX);
+	assert_int_equal(g->room.hostile, 0);
+	tell_hands(g, 70000, AMP_HANDS_MAX + 1);
+	assert_int_equal(g->room.hostile, 1);
+	rig_link_quard(g);
+	tell_hands(g, 1, 1);
+	assert_int_equal(g->room.hostile, 2);
+	close(alive);
+	rig_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -844,6 +886,7 @@ int main(void)
 		cmocka_unit_test(test_start_waits),
 		cmocka_unit_test(test_start_without),
 		cmocka_unit_test(test_own_renames),
+		cmocka_unit_test(test_hands),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
