@@ -54,7 +54,7 @@ enum amp_msg_type {
 	AMP_MSG_KILLED = 0x011e,	/* mon->ampscand */
 	AMP_MSG_CONCLUDED = 0x011f,	/* ampscand->mon: all judged up to */
 	AMP_MSG_SCAN_STATE = 0x0120,	/* ampscand->mon: for status lines */
-	AMP_MSG_EVENTS_FILE = 0x0121,	/* mon->ampcloudd, 1 fd: events.json */
+	AMP_MSG_EVENTS_FILE = 0x0121,	/* mon->ampcloudd, 1 or 2 fds: events.json */
 
 	/* read.proto: ampscand <-> ampread */
 	AMP_MSG_READ = 0x0201,	       /* scand->read: batch of resolve/hash */

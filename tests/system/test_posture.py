@@ -1,5 +1,7 @@
 """What the kernel says of every process is what the role table says (issue point 7)."""
 
+import os
+
 import harness
 from harness import check
 
@@ -51,6 +53,20 @@ def case_posture_agrees_with_proc():
             check(int(st[kind], 16) == caps, "%s %s: %s" % (p["name"], kind, st[kind]))
         for kind in ("CapInh", "CapBnd", "CapAmb"):
             check(int(st[kind], 16) == 0, "%s %s: %s" % (p["name"], kind, st[kind]))
+
+
+def case_hands_have_the_walls_of_their_keeper():
+    """Children of ampquard: its ids, capabilities and filter, and nothing open but a socket and the log."""
+    hands = suite.hands()
+    check(hands, "there are none")
+    for pid in hands:
+        st = dict(l.rstrip("\n").split(":\t", 1) for l in open("/proc/%d/status" % pid) if ":\t" in l)
+        check(set(st["Uid"].split()) == {str(harness.USERS["amp-quard"])}, "uids: %r" % st["Uid"])
+        check(st["Seccomp"] == "2" and st["NoNewPrivs"] == "1", "not sealed: %r" % st)
+        check(int(st["CapEff"], 16) == CAPABILITIES["ampquard"] and int(st["CapBnd"], 16) == 0, "capabilities: %r" % st)
+        opened = [os.readlink("/proc/%d/fd/%s" % (pid, f)) for f in os.listdir("/proc/%d/fd" % pid)]
+        strange = [o for o in opened if o != "/dev/null" and not o.startswith("socket:") and not o.endswith("ampquard.log")]
+        check(not strange and len([o for o in opened if o.startswith("socket:")]) == 1, "open: %r" % opened)
 
 
 def case_features_are_named():
