@@ -162,7 +162,8 @@ class Guest:
         argv = [images.need("qemu-system-x86_64", "qemu-system-x86"), "-name", "amp-vm",
                 "-accel", os.environ.get("AMP_VM_ACCEL", "tcg,thread=multi"),
                 "-smp", str(self.processors), "-m", str(self.memory), "-nodefaults", "-no-user-config",
-                "-display", "none", "-monitor", "none", "-serial", "file:%s/serial.log" % results.replace(",", ",,"),
+                "-display", "none", "-monitor", "none",
+                "-chardev", "file,id=serial,path=%s/serial.log" % results.replace(",", ",,"), "-serial", "chardev:serial",
                 "-nic", "none", "-no-reboot", "-device", "virtio-rng-pci",
                 "-kernel", self.kernel.vmlinux, "-initrd", directory + "/initrd"]
         argv += share("host", "/", "readonly=on") + share("results", results)
