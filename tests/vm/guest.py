@@ -141,7 +141,8 @@ class Guest:
         for name in ("stdout", "stderr"):
             open(os.path.join(results, name), "w").close()
         prefix = "/host" if self.image else ""
-        shutil.copy(images.HERE + "/start", results + "/start")
+        for name in ("start", "amp-vm.service", "amp-vm.target"):
+            shutil.copy(os.path.join(images.HERE, name), results)
         with open(results + "/modules", "w") as f:
             f.writelines(prefix + os.path.abspath(m) + "\n" for m in modules)
         with open(results + "/command", "w") as f:

@@ -204,32 +204,11 @@ def uncompressed(image):
     raise Trouble("the kernel is compressed in a way that is not known here")
 
 
-SERVICE = """[Unit]
-Description=The command of tests/vm/run
-After=multi-user.target
-[Service]
-Type=oneshot
-TimeoutStartSec=infinity
-ExecStart=/bin/bash /run/vm/start service
-"""
-TARGET = """[Unit]
-Description=All of multi-user, then the command
-Requires=multi-user.target
-After=multi-user.target
-Wants=amp-vm.service
-AllowIsolate=yes
-"""
-
-
 def dress(tree):
-    """Makes a debootstrap tree one that boots to the command."""
-    units = tree + "/etc/systemd/system/"
-    for name, text in (("amp-vm.service", SERVICE), ("amp-vm.target", TARGET)):
-        with open(units + name, "w") as f:
-            f.write(text)
+    """Makes a debootstrap tree one that boots in a guest."""
     for name in MASKED:
         with contextlib.suppress(FileExistsError):
-            os.symlink("/dev/null", units + name)
+            os.symlink("/dev/null", tree + "/etc/systemd/system/" + name)
     with open(tree + "/etc/hostname", "w") as f:
         f.write("amp-vm\n")
     with open(tree + "/etc/hosts", "w") as f:
