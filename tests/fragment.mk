@@ -28,3 +28,4 @@ if ENABLE_FUZZERS
 noinst_PROGRAMS += $(FUZZERS)
 endif
 include tests/bench/fragment.mk
+include tests/vm/fragment.mk

@@ -10,6 +10,7 @@ function named case_* is one check, printed as `ok NAME` or `not ok NAME: why`.
 """
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -396,6 +397,21 @@ def mount_overlay(path, layers):
     run("mount", "-t", "overlay", "-o", "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work" % ((layers,) * 3),
         "overlay", path)
     return path
+
+
+def kernel():
+    """(6, 1) on Linux 6.1.192."""
+    return tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2])
+
+
+def tmpfile(directory, mode=0o644):
+    """A descriptor of a new file without a name there."""
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR, mode)
+    except OSError as e:
+        if e.errno == errno.EOPNOTSUPP and kernel() < (6, 3):
+            raise Skip("before Linux 6.3 overlay has no files without a name")
+        raise
 
 
 def umount(path):

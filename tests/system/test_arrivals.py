@@ -162,7 +162,7 @@ def by_hard_link(d):
 
 
 def tmpfile(d, name, close_first):
-    fd = os.open(d, os.O_TMPFILE | os.O_RDWR, 0o644)
+    fd = harness.tmpfile(d)
     os.write(fd, LISTED)
     keep = -1
     if close_first:

@@ -16,7 +16,8 @@ import time
 import harness
 from harness import check, wait_for, write
 
-LISTED, OTHERS = 500, 5000
+LISTED = int(os.environ.get("AMP_KILL_FILES", "500"))
+OTHERS = 10 * LISTED
 SECONDS = 35  # of writing
 ROOMS = ["ampscand", "ampread", "ampread+", "ampread++", "ampcloudd", "ampquard", "ampmon"]
 
@@ -102,10 +103,10 @@ def kill_while_files_are_written():
         if killed[room] < 8 and time.monotonic() < end:
             killed[room] += kill_one(room)
         time.sleep(1.0 + rnd.random() * 0.6)
-        check(time.monotonic() < end + harness.SOON, "the writer hangs")
+        check(time.monotonic() < end + harness.SOON * harness.SLOW, "the writer hangs")
     worst = float(p.stdout.read())
     check(p.returncode == 0, "writer: %d" % p.returncode)
-    check(worst < 5, "one write took %.1f s" % worst)
+    check(worst < 5 * harness.SLOW, "one write took %.1f s" % worst)
     print("# killed %r, longest write %.3f s" % (killed, worst), flush=True)
     for room in ROOMS:
         check(killed[room] >= 3, "%s was killed only %d times" % (room, killed[room]))

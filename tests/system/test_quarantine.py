@@ -171,7 +171,7 @@ def by_directory_move(d, data):
 
 def by_hard_links(d, data):
     """All names of one file, each an event of its own or none."""
-    fd = os.open(d, os.O_TMPFILE | os.O_RDWR, 0o644)
+    fd = harness.tmpfile(d)
     os.write(fd, data)
     for n in ("one", "two", "three"):
         check(libc.linkat(AT_FDCWD, b"/proc/self/fd/%d" % fd, AT_FDCWD, os.fsencode(d + "/" + n),
@@ -180,7 +180,7 @@ def by_hard_links(d, data):
 
 
 def by_tmpfile_linked_after_close(d, data):
-    fd = os.open(d, os.O_TMPFILE | os.O_RDWR, 0o644)
+    fd = harness.tmpfile(d)
     os.write(fd, data)
     keep = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY)
     os.close(fd)

@@ -258,7 +258,7 @@ def make_link_outside(d, data):
 
 
 def make_two_names(d, data):
-    fd = os.open(d, os.O_TMPFILE | os.O_RDWR, 0o644)
+    fd = harness.tmpfile(d)
     os.write(fd, data)
     for n in ("one", "two"):
         os.makedirs("%s/%s" % (d, n))

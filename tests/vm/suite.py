@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+"""tests/vm/suite.py - the system tests on Debian's kernels, and what differs between them.
+
+Owns: which tests and cases run in guests, their limits, counting. Must not own:
+guests (run), tests (../system). Prints `ok`, `not ok` and `skip` lines.
+
+AMP_BUILD is a build with its test programs (make check TESTS=).
+"""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SYSTEM = os.path.join(os.path.dirname(HERE), "system")
+BUILD = os.environ.get("AMP_BUILD", os.getcwd())
+KERNELS = ["6.1", "6.12"]
+SLOW = "4"  # how much more time an emulated machine gets
+LIMIT = 850  # seconds for a guest with all of it
+
+# (name, file, arguments (parts of cases' names), environment, seconds). Left out of a
+# file are cases that are about amounts: the machine's own kernel is asked for those.
+TESTS = [
+    ("walls", SYSTEM + "/test_walls.py", [BUILD + "/tests/system/probe"], {}, 300),
+    ("posture", SYSTEM + "/test_posture.py", [], {}, 120),
+    ("kernel", HERE + "/posture.py", [], {}, 120),
+    ("fd source", SYSTEM + "/test_fd_source.py", [], {}, 200),
+    ("arrivals", SYSTEM + "/test_arrivals.py", [], {}, 300),
+    ("kill", SYSTEM + "/test_kill.py", [], {}, 300),
+    ("quarantine", SYSTEM + "/test_quarantine.py", [], {}, 300),
+    ("restore", SYSTEM + "/test_restore.py",
+     ["everything_is_as_it_was", "privileges", "only_the_system", "inherited", "immutable", "sparse", "hard_links",
+      "never_onto", "another_directory", "ampquard_dies", "history"], {}, 400),
+    ("kill rooms", SYSTEM + "/test_kill_rooms.py", ["every_room", "protection_is_back"], {"AMP_KILL_FILES": "100"}, 400),
+]
+
+
+def chosen(only):
+    return [t for t in TESTS if not only or any(o in t[0] for o in only)]
+
+
+# -- in the guest ----------------------------------------------------------
+
+
+def inside(only):
+    """Every test, one after the other; each ends in its time."""
+    bad = 0
+    for name, path, arguments, environment, seconds in chosen(only):
+        begin = time.monotonic()
+        p = subprocess.Popen(["/usr/bin/python3", path] + arguments, stdin=subprocess.DEVNULL, start_new_session=True,
+                             env=dict(os.environ, **environment))
+        try:
+            status = p.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(p.pid, signal.SIGKILL)
+            p.wait()
+            status = None
+        if status not in (0, 1):
+            print("not ok %s: %s" % (name, "longer than %d s" % seconds if status is None else "status %d" % status))
+        bad += status != 0
+        print("# %s: %.0f s" % (name, time.monotonic() - begin), flush=True)
+    return 1 if bad else 0
+
+
+# -- on the machine --------------------------------------------------------
+
+
+class Kernel(threading.Thread):
+    """One kernel's guest, and its lines with the kernel's name."""
+
+    def __init__(self, series, only, results):
+        super().__init__()
+        self.series = series
+        self.results = os.path.join(results, series)
+        self.bad = self.good = 0
+        argv = [HERE + "/run", "--kernel", series, "--timeout", str(LIMIT), "--results", self.results, "--",
+                "/usr/bin/python3", os.path.abspath(__file__), "--inside"] + only
+        env = dict(os.environ, AMP_BUILD=BUILD, AMP_SLOW=SLOW)
+        os.makedirs(self.results, exist_ok=True)
+        self.log = open(self.results + "/runner.log", "w+")
+        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, env=env)
+
+    def say(self, kind, text):
+        self.bad += kind == "not ok"
+        self.good += kind == "ok"
+        print("%s %s %s" % (kind, self.series, text), flush=True)
+
+    def run(self):
+        for line in self.process.stdout:
+            m = re.match(r"(ok|not ok|skip) (.*)", line.decode(errors="replace"))
+            if m:
+                self.say(*m.groups())
+            elif line.startswith(b"#"):
+                print("# %s %s" % (self.series, line[1:].decode(errors="replace").strip()), flush=True)
+        status = self.process.wait()
+        self.log.seek(0)
+        said = self.log.read()
+        warned = "the guest's kernel warned" in said
+        self.say("not ok" if warned else "ok", "the kernel's log has no warnings" + (": " + said[-800:].replace("\n", " | ")
+                                                                                      if warned else ""))
+        if not self.good:
+            self.say("not ok", "no test reported anything")
+        if status not in (0, 1) and not warned:
+            self.say("not ok", "guest: status %d: %s" % (status, said[-2000:].replace("\n", " | ")))
+
+
+def outside(o):
+    if not os.path.exists(BUILD + "/ampmon/ampmon"):
+        sys.exit("tests/vm/suite.py: there is no build in %s; remedy: AMP_BUILD=DIR" % BUILD)
+    results = os.path.abspath(o.results) if o.results else tempfile.mkdtemp(prefix="amp-vm-suite-")
+    guests = []
+
+    def stop(number, _frame):
+        for g in guests:
+            g.process.terminate()
+        sys.exit(128 + number)
+
+    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(s, stop)
+    try:
+        for series in o.kernel or KERNELS:
+            guests.append(Kernel(series, o.only, results))
+            guests[-1].start()
+            if o.one_at_a_time:
+                guests[-1].join()
+        for g in guests:
+            g.join()
+    finally:
+        if not o.results:
+            shutil.rmtree(results, ignore_errors=True)
+    return 1 if any(g.bad for g in guests) else 0
+
+
+def main():
+    p = argparse.ArgumentParser(prog="tests/vm/suite.py", description="The system tests on Debian's kernels.")
+    p.add_argument("--kernel", action="append", choices=KERNELS, help="only that series; repeatable")
+    p.add_argument("--results", metavar="DIR", help="keep logs and what posture says, a directory for each kernel")
+    p.add_argument("--one-at-a-time", action="store_true", help="not all kernels at once")
+    p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    p.add_argument("only", nargs="*", metavar="TEST", help="a part of a test's name: " + ", ".join(t[0] for t in TESTS))
+    o = p.parse_args()
+    return inside(o.only) if o.inside else outside(o)
+
+
+sys.exit(main())
