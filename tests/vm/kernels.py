@@ -50,8 +50,7 @@ def watched(document):
     """{kind of file system: how it is watched}"""
     found = {}
     for kind, fs in document["watched"].items():
-        how = {"handle": "by handle", "fd": "by descriptor"}.get(fs.get("source"), fs.get("source") or "not watched")
-        found[kind] = how + (": " + fs["reason"] if fs.get("reason") else "")
+        found[kind] = fs["how"].replace("_", " ") + (": " + fs["why"] if fs["why"] else "")
     return found
 
 
