@@ -134,3 +134,11 @@ int mon_listen(const struct mon_conf *c, const char *name, gid_t cli_gid, char *
 		close(fd);
 	return -1;
 }
+
+void mon_unlisten(const struct mon_conf *c, const char *name)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", c->run_dir, name);
+	unlink(path);
+}

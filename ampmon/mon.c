@@ -19,8 +19,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define DRAIN_MS       500
-#define START_LIMIT_NS (20 * AMP_NS_PER_SEC) /* a room that will not come does not stop the others */
+#define DRAIN_MS	   500
+#define FEEDS_PER_WATCHDOG 3
+#define START_LIMIT_NS	   (20 * AMP_NS_PER_SEC) /* a room that will not come does not stop the others */
 
 /* --- state on disk ---------------------------------------------------------- */
 
@@ -86,6 +87,22 @@ bool mon_well(const struct mon *m)
 			return false;
 	}
 	return waited_for > 0;
+}
+
+/*
+ * What a supervisor may be told is well: a room in back-off has its fault and
+ * its time, one that starts has its limit, one that hangs is replaced by its
+ * heartbeat. To end ampmon for it would take the others' protection as well.
+ */
+bool mon_tended(const struct mon *m)
+{
+	for (size_t i = 0; i < mon_slot_count(m); i++) {
+		const struct mon_slot *s = mon_slot_at(m, i);
+
+		if (s->startable && mon_slot_state(s) == MON_SLOT_STOPPED)
+			return false;
+	}
+	return true;
 }
 
 bool mon_complete(const struct mon *m)
@@ -177,8 +194,25 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 	mon_logs_check(m->logs, m->io, m->conf->log_max_size, m->conf->log_keep);
 	if (!m->started)
 		mon_ready_check(m);
-	if (mon_well(m))
+}
+
+/* A timer of its own: the heartbeat may be slower than the watchdog. */
+static void feed(evutil_socket_t fd, short what, void *arg)
+{
+	struct mon *m = arg;
+
+	(void)fd;
+	(void)what;
+	if (!m->stopping && mon_tended(m))
 		mon_notify_well();
+}
+
+static int feed_watchdog(struct mon *m)
+{
+	int64_t ns = mon_notify_watchdog() / FEEDS_PER_WATCHDOG;
+	struct timeval tv = {.tv_sec = ns / AMP_NS_PER_SEC, .tv_usec = ns % AMP_NS_PER_SEC / 1000};
+
+	return ns > 0 ? event_add(m->feed, &tv) : 0;
 }
 
 int mon_heartbeat(struct mon *m)
@@ -372,12 +406,13 @@ static int make_loop(struct mon *m)
 	if (!m->base)
 		return -1;
 	m->tick = event_new(m->base, -1, EV_PERSIST, tick, m);
+	m->feed = event_new(m->base, -1, EV_PERSIST, feed, m);
 	m->sig_term = add_signal(m, SIGTERM, on_stop);
 	m->sig_int = add_signal(m, SIGINT, on_stop);
 	m->sig_hup = add_signal(m, SIGHUP, on_reload);
 	m->io = amp_iothread_new(m->base);
 	m->faults = mon_faults_new(mon_events_fault, m);
-	if (!m->tick || !m->sig_term || !m->sig_int || !m->sig_hup || !m->io || !m->faults)
+	if (!m->tick || !m->feed || !m->sig_term || !m->sig_int || !m->sig_hup || !m->io || !m->faults)
 		return -1;
 	return mon_events_new(m);
 }
@@ -424,7 +459,7 @@ static int build(struct mon *m, char *err, size_t size)
 	if (amp_log_start_thread() != 0 || amp_iothread_start(m->io) != 0)
 		return -1;
 	snprintf(err, size, "ampmon cannot be set up");
-	return watch_guard(m) == 0 ? mon_heartbeat(m) : -1;
+	return watch_guard(m) == 0 && feed_watchdog(m) == 0 ? mon_heartbeat(m) : -1;
 }
 
 /* --- unmade ------------------------------------------------------------------------- */
@@ -448,6 +483,7 @@ static void unmake(struct mon *m)
 	mon_events_free(m);
 	mon_faults_free(m->faults);
 	free_event(m->tick);
+	free_event(m->feed);
 	free_event(m->sig_term);
 	free_event(m->sig_int);
 	free_event(m->sig_hup);
@@ -459,10 +495,19 @@ static void unmake(struct mon *m)
 	mon_conf_free(m->conf);
 }
 
+/* Nobody is there any more: a client sees that from the name's absence. */
+static void remove_sockets(const struct mon *m)
+{
+	for (int id = AMP_ROLE_NONE + 1; id < AMP_ROLE_COUNT; id++)
+		if (amp_role((enum amp_role_id)id)->cli_socket)
+			mon_unlisten(m->conf, amp_role((enum amp_role_id)id)->name);
+}
+
 static int leave(struct mon *m)
 {
 	if (mon_state_store(m->conf, &m->state) != 0)
 		amp_error("%s/ampmon.state cannot be written: %s", m->conf->etc_dir, strerror(errno));
+	remove_sockets(m);
 	if (m->guard == 0)
 		mon_pid_file_remove(m->conf);
 	amp_info("stopped");

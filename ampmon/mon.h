@@ -54,7 +54,7 @@ struct mon {
 	struct mon_inforce *inforce;
 	struct mon_sources *sources;
 	struct mon_cli *cli;
-	struct event *tick, *sig_term, *sig_int, *sig_hup, *guard_gone;
+	struct event *tick, *feed, *sig_term, *sig_int, *sig_hup, *guard_gone;
 	struct child_heart io_heart;
 	int ready_fd; /* who started ampmon waits for a byte; -1 */
 	int64_t last_tick_ns;
@@ -80,6 +80,7 @@ void mon_events_file_send(struct mon *m, struct mon_proc *cloud);
 void mon_stopped_check(struct mon *m);	/* a room is gone: leave if it was the last */
 int mon_heartbeat(struct mon *m);	/* the tick, by the configuration. 0 or -1 */
 bool mon_well(const struct mon *m);	/* every room that can run is ready */
+bool mon_tended(const struct mon *m);	/* each of them runs, or is about to */
 bool mon_complete(const struct mon *m); /* every room of the table is ready */
 /* Stores m->state on the I/O thread. done may be NULL; error: errno or 0. */
 void mon_store_state(struct mon *m, void (*done)(struct mon *m, int error, void *arg), void *arg);
@@ -95,7 +96,8 @@ int mon_lock_run_dir(const struct mon_conf *c, char *err, size_t size); /* fd or
 int mon_pid_file_write(const struct mon_conf *c, pid_t pid);
 void mon_pid_file_remove(const struct mon_conf *c);
 int mon_listen(const struct mon_conf *c, const char *name, gid_t cli_gid, char *err,
-	       size_t size); /* fd or -1 */
+	       size_t size);				       /* fd or -1 */
+void mon_unlisten(const struct mon_conf *c, const char *name); /* the socket's name goes */
 
 /* --- guard.c: daemonizes and guards; returns only in a child that is to be
  * ampmon, with s filled; or an exit code in *code and false. */
@@ -157,7 +159,8 @@ void mon_reload(struct mon *m);
 
 /* --- notify.c or notify_none.c */
 void mon_notify_ready(void);
-void mon_notify_well(void); /* feeds the watchdog */
+int64_t mon_notify_watchdog(void); /* ns until it bites; 0: there is none */
+void mon_notify_well(void);	   /* feeds it */
 void mon_notify_reloading(void);
 void mon_notify_stopping(void);
 

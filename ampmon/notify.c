@@ -14,6 +14,15 @@ void mon_notify_ready(void)
 	sd_notify(0, "READY=1\nSTATUS=Ready for scan");
 }
 
+int64_t mon_notify_watchdog(void)
+{
+	uint64_t usec;
+
+	if (sd_watchdog_enabled(0, &usec) <= 0 || usec > INT64_MAX / 1000)
+		return 0;
+	return (int64_t)usec * 1000;
+}
+
 void mon_notify_well(void)
 {
 	sd_notify(0, "WATCHDOG=1");

@@ -8,6 +8,11 @@ void mon_notify_ready(void)
 {
 }
 
+int64_t mon_notify_watchdog(void)
+{
+	return 0;
+}
+
 void mon_notify_well(void)
 {
 }
