@@ -75,21 +75,19 @@ def inside(only):
 class Kernel(threading.Thread):
     """One kernel's guest, and its lines with the kernel's name."""
 
-    def __init__(self, series, only, results):
+    def __init__(self, series, results, command, *options):
         super().__init__()
         self.series = series
         self.results = os.path.join(results, series)
-        self.bad = self.good = 0
-        argv = [HERE + "/run", "--kernel", series, "--timeout", str(LIMIT), "--results", self.results, "--",
-                "/usr/bin/python3", os.path.abspath(__file__), "--inside"] + only
+        self.counts = {"ok": 0, "not ok": 0, "skip": 0}
+        argv = [HERE + "/run", "--kernel", series, "--results", self.results, *options, "--"] + command
         env = dict(os.environ, AMP_BUILD=BUILD, AMP_SLOW=SLOW)
         os.makedirs(self.results, exist_ok=True)
         self.log = open(self.results + "/runner.log", "w+")
         self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, env=env)
 
     def say(self, kind, text):
-        self.bad += kind == "not ok"
-        self.good += kind == "ok"
+        self.counts[kind] += 1
         print("%s %s %s" % (kind, self.series, text), flush=True)
 
     def run(self):
@@ -102,19 +100,22 @@ class Kernel(threading.Thread):
         status = self.process.wait()
         self.log.seek(0)
         said = self.log.read()
+        silent = not self.counts["ok"]
         warned = "the guest's kernel warned" in said
         self.say("not ok" if warned else "ok", "the kernel's log has no warnings" + (": " + said[-800:].replace("\n", " | ")
                                                                                       if warned else ""))
-        if not self.good:
+        if silent:
             self.say("not ok", "no test reported anything")
-        if status not in (0, 1) and not warned:
+        # 1 is for tests that failed, and those have said so.
+        if status != 0 and (status != 1 or not self.counts["not ok"]) and not warned:
             self.say("not ok", "guest: status %d: %s" % (status, said[-2000:].replace("\n", " | ")))
 
 
-def outside(o):
+def outside(o, command, *options):
+    """The command in a guest for each kernel, its lines counted."""
     if not os.path.exists(BUILD + "/ampmon/ampmon"):
-        sys.exit("tests/vm/suite.py: there is no build in %s; remedy: AMP_BUILD=DIR" % BUILD)
-    results = os.path.abspath(o.results) if o.results else tempfile.mkdtemp(prefix="amp-vm-suite-")
+        sys.exit("%s: there is no build in %s; remedy: AMP_BUILD=DIR" % (sys.argv[0], BUILD))
+    results = os.path.abspath(o.results) if o.results else tempfile.mkdtemp(prefix="amp-suite-")
     guests = []
 
     def stop(number, _frame):
@@ -126,7 +127,7 @@ def outside(o):
         signal.signal(s, stop)
     try:
         for series in o.kernel or KERNELS:
-            guests.append(Kernel(series, o.only, results))
+            guests.append(Kernel(series, results, command, *options))
             guests[-1].start()
             if o.one_at_a_time:
                 guests[-1].join()
@@ -135,7 +136,9 @@ def outside(o):
     finally:
         if not o.results:
             shutil.rmtree(results, ignore_errors=True)
-    return 1 if any(g.bad for g in guests) else 0
+    total = {kind: sum(g.counts[kind] for g in guests) for kind in ("ok", "not ok", "skip")}
+    print("# " + ", ".join("%d %s" % (n, kind) for kind, n in total.items()))
+    return 1 if total["not ok"] else 0
 
 
 def main():
@@ -146,7 +149,10 @@ def main():
     p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     p.add_argument("only", nargs="*", metavar="TEST", help="a part of a test's name: " + ", ".join(t[0] for t in TESTS))
     o = p.parse_args()
-    return inside(o.only) if o.inside else outside(o)
+    if o.inside:
+        return inside(o.only)
+    return outside(o, ["/usr/bin/python3", os.path.abspath(__file__), "--inside"] + o.only, "--timeout", str(LIMIT))
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
