@@ -260,28 +260,37 @@ static int landlock_abi(const struct mon_proc *p)
 	return 0;
 }
 
+static void append_name(char ***list, size_t *n, const char *name)
+{
+	char **bigger = realloc(*list, (*n + 1) * sizeof(*bigger));
+
+	if (!bigger)
+		return;
+	*list = bigger;
+	bigger[*n] = strdup(name);
+	if (bigger[*n])
+		(*n)++;
+}
+
 /* What READY named, behind what posture.c found; Landlock is among that already. */
 static void append_names(char ***list, size_t *n, char **names)
 {
-	for (size_t i = 0; names && names[i]; i++) {
-		char **bigger;
-
-		if (strncmp(names[i], "landlock", strlen("landlock")) == 0)
-			continue;
-		bigger = realloc(*list, (*n + 1) * sizeof(*bigger));
-		if (!bigger)
-			return;
-		*list = bigger;
-		bigger[*n] = strdup(names[i]);
-		if (!bigger[*n])
-			return;
-		(*n)++;
-	}
+	for (size_t i = 0; names && names[i]; i++)
+		if (strncmp(names[i], "landlock", strlen("landlock")) != 0)
+			append_name(list, n, names[i]);
 }
 
-/* One process: its walls, and the kernel's features it uses or does without. */
-static void send_posture(struct amp_channel *client, uint64_t id, const struct mon_posture_subject *s,
-			 const struct mon_proc *p)
+/* ampmon's own. */
+static void append_feature(const char *name, bool in_use, void *arg)
+{
+	Amp__CliPostureProcess *p = arg;
+
+	append_name(in_use ? &p->in_use : &p->missing, in_use ? &p->n_in_use : &p->n_missing, name);
+}
+
+/* One process: its walls, and the kernel's features it uses or does without. p: NULL for ampmon. */
+static void send_posture(const struct mon *m, struct amp_channel *client, uint64_t id,
+			 const struct mon_posture_subject *s, const struct mon_proc *p)
 {
 	Amp__CliPostureReply reply = AMP__CLI_POSTURE_REPLY__INIT;
 	Amp__CliPostureProcess process;
@@ -291,6 +300,8 @@ static void send_posture(struct amp_channel *client, uint64_t id, const struct m
 	if (p) {
 		append_names(&process.in_use, &process.n_in_use, p->in_use);
 		append_names(&process.missing, &process.n_missing, p->missing);
+	} else if (m->watch) {
+		mon_watch_features(m->watch, append_feature, &process);
 	}
 	reply.process = &process;
 	reply.more = true;
@@ -313,7 +324,7 @@ static void send_posture_room(const struct mon *m, struct amp_channel *client, u
 	if (mon_slot_state(s) != MON_SLOT_RUNNING)
 		return;
 	subject.pid = s->proc->pid;
-	send_posture(client, id, &subject, s->proc);
+	send_posture(m, client, id, &subject, s->proc);
 }
 
 static void send_posture_kernel(struct amp_channel *client, uint64_t id)
@@ -337,7 +348,7 @@ static int on_posture(struct amp_channel *client, struct amp_message *msg, void 
 	const struct mon *m = arg;
 	struct mon_posture_subject self = {.role = amp_role(AMP_ROLE_MON), .pid = getpid()};
 
-	send_posture(client, msg->id, &self, NULL);
+	send_posture(m, client, msg->id, &self, NULL);
 	for (size_t i = 0; i < mon_slot_count(m); i++)
 		send_posture_room(m, client, msg->id, mon_slot_at(m, i));
 	send_posture_kernel(client, msg->id);

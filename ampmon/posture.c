@@ -504,6 +504,7 @@ static const struct feature {
 } features[] = {
 	{"seccomp: kill process", 0, "/proc/sys/kernel/seccomp/actions_avail", "kill_process"},
 	{"landlock: files", 1, NULL, NULL},
+	{"landlock: links and moves between directories", 2, NULL, NULL},
 	{"landlock: truncate", 3, NULL, NULL},
 	{"landlock: TCP", 4, NULL, NULL},
 	{"landlock: device ioctls", 5, NULL, NULL},

@@ -56,6 +56,9 @@ bool mon_watch_device(const struct mon_watch *w, uint64_t fsid, unsigned *major,
 /* The suite's own directories (log_dir, etc_dir, cloud_dir, quarantine_dir, run_dir, policy_dir). */
 void mon_watch_own_dirs(const struct mon_watch *w,
 			void (*fn)(uint64_t fsid, const struct amp_handle *h, void *arg), void *arg);
+/* The kernel's features that watching uses, and those it does without (static names). */
+void mon_watch_features(const struct mon_watch *w, void (*fn)(const char *name, bool in_use, void *arg),
+			void *arg);
 void mon_watch_free(struct mon_watch *w);
 
 #endif

@@ -197,8 +197,8 @@ const struct mount_entry *watchfs_entry(const struct mon_watch *w, const struct 
 	return NULL;
 }
 
-/* From 6.5 on a write or exec through an overlay is an event of the layer, with its true name. */
-static bool kernel_reports_layers(void)
+/* From 6.5 on. */
+bool watchfs_kernel_reports_layers(void)
 {
 	struct utsname u;
 	unsigned major = 0, minor = 0;
@@ -241,7 +241,7 @@ static int add_layers(const struct mon_watch *w, const struct watch_fs *fs, stru
 	bool upper = false;
 	size_t kept = 0;
 
-	if (!watchfs_overlay(fs) || fs->by_fd || !e || !kernel_reports_layers())
+	if (!watchfs_overlay(fs) || fs->by_fd || !e || !watchfs_kernel_reports_layers())
 		return 0;
 	o->layers = mount_layers(e, &upper);
 	o->covered_by = calloc(w->table.count + 1, sizeof(*o->covered_by));
@@ -278,7 +278,7 @@ void watchfs_mark(struct watch_fs *fs)
 	struct mark_order o = {0};
 
 	fs->wants_job = fs->again = false;
-	fs->by_fd |= w->force_fd || (watchfs_overlay(fs) && !kernel_reports_layers());
+	fs->by_fd |= w->force_fd || (watchfs_overlay(fs) && !watchfs_kernel_reports_layers());
 	o.mask = fs->by_fd ? FD_MASK : HANDLE_MASK;
 	o.group = watch_group(w, fs->by_fd);
 	if (o.group < 0 || add_candidates(w, fs, &o) < 0 || add_layers(w, fs, &o) < 0) {

@@ -47,6 +47,7 @@ struct mon_watch {
 	struct event_base *base;
 	struct mon_watch_ops ops;
 	int group[GROUP_COUNT];
+	unsigned flags[GROUP_COUNT]; /* what the kernel took when each was made */
 	int mountinfo, epoll;
 	struct event *changed, *settle, *retry;
 	struct mount_table table;
@@ -85,6 +86,8 @@ struct watch_fs *watchfs_new(struct mon_watch *w, const struct mount_entry *e);
 void watchfs_free(struct watch_fs *fs);
 bool watchfs_is(const struct mount_entry *e, const struct watch_fs *fs);
 bool watchfs_overlay(const struct watch_fs *fs);
+/* A write or exec through an overlay is an event of the layer, with its true name. */
+bool watchfs_kernel_reports_layers(void);
 /* Its first entry in the table; NULL: none. */
 const struct mount_entry *watchfs_entry(const struct mon_watch *w, const struct watch_fs *fs);
 /* A path leads to fs through e. */

@@ -73,6 +73,11 @@ def case_features_are_named():
     doc = suite.cli("posture")[1]
     check(isinstance(doc["in_use"], list) and doc["in_use"], "in_use: %r" % doc.get("in_use"))
     check(isinstance(doc["missing"], list), "missing: %r" % doc.get("missing"))
+    mon = [p for p in doc["processes"] if p["name"] == "ampmon"][0]
+    for word in ("DFID_NAME_TARGET", "PIDFD", "unlimited queue", "MARK_FILESYSTEM", "overlay's layers"):
+        named = [f for f in mon["in_use"] + mon["missing"] if word in f]
+        check(len(named) == 1, "%s: %r of %r" % (word, named, mon))
+    check([f for f in mon["in_use"] if "DFID_NAME_TARGET" in f], "without handles: %r" % mon["in_use"])
 
 
 def case_a_room_whose_wall_cannot_be_built_does_not_start():

@@ -174,6 +174,7 @@ static int defaults(void **state)
 	types[1] = (char *)(uintptr_t) "overlay";
 	types[2] = NULL;
 	conf.force_fd_source = false;
+	conf.limited_queue = false;
 	w = NULL;
 	return 0;
 }
@@ -414,6 +415,63 @@ static void by_descriptor(void **state)
 	assert_int_equal(events(mon_watch_handle_group(w)), 1);
 }
 
+struct feature {
+	const char *name;
+	int in_use; /* -1: not named */
+};
+
+static void on_feature(const char *name, bool in_use, void *arg)
+{
+	for (struct feature *f = arg; f->name; f++)
+		if (strstr(name, f->name)) {
+			assert_int_equal(f->in_use, -1); /* once */
+			f->in_use = in_use;
+		}
+}
+
+/* What a feature is said to be is what the kernel says of the group's descriptor or does. */
+static void features_by_handle(void **state)
+{
+	struct feature f[] = {{"DFID_NAME_TARGET", -1},
+			      {"by handle: process descriptors", -1},
+			      {"by handle: unlimited queue", -1},
+			      {"by descriptor", -1},
+			      {"MARK_FILESYSTEM", -1},
+			      {"overlay's layers", -1},
+			      {NULL, 0}};
+	int fd = fanotify_init(FAN_REPORT_PIDFD | FAN_REPORT_DFID_NAME_TARGET, 0);
+
+	start(state);
+	mon_watch_features(w, on_feature, f);
+	assert_int_equal(f[0].in_use, 1);
+	assert_int_equal(f[1].in_use, fd >= 0);
+	assert_int_equal(f[2].in_use, 1);
+	assert_int_equal(f[3].in_use, -1);
+	assert_int_equal(f[4].in_use, 1);
+	assert_int_not_equal(f[5].in_use, -1);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void features_by_descriptor(void **state)
+{
+	struct feature f[] = {{"by descriptor: process descriptors", -1},
+			      {"FD_ERROR", -1},
+			      {"by descriptor: unlimited queue", -1},
+			      {NULL, 0}};
+	int fd = fanotify_init(0x00002000, 0); /* FAN_REPORT_FD_ERROR */
+
+	conf.force_fd_source = true;
+	conf.limited_queue = true;
+	start(state);
+	mon_watch_features(w, on_feature, f);
+	assert_int_equal(f[0].in_use, 1);
+	assert_int_equal(f[1].in_use, fd >= 0);
+	assert_int_equal(f[2].in_use, 0);
+	if (fd >= 0)
+		close(fd);
+}
+
 static bool mount_overlay(const char *lower, const char *upper)
 {
 	char options[256];
@@ -571,6 +629,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(partial_mount, defaults, end),
 		cmocka_unit_test_setup_teardown(other_directories, defaults, end),
 		cmocka_unit_test_setup_teardown(by_descriptor, defaults, end),
+		cmocka_unit_test_setup_teardown(features_by_handle, defaults, end),
+		cmocka_unit_test_setup_teardown(features_by_descriptor, defaults, end),
 		cmocka_unit_test_setup_teardown(overlay_with_watched_layers, defaults, end),
 		cmocka_unit_test_setup_teardown(overlay_with_layers_elsewhere, defaults, end),
 		cmocka_unit_test_setup_teardown(asked_for_but_not_on_the_list, defaults, end),
