@@ -1,7 +1,7 @@
-"""What a guest is made of: Debian's kernels and a small Debian with systemd.
+"""What a guest is made of: Debian's kernels and a small Debian with systemd; a bare Debian.
 
 Owns: the cache directory (apt's private lists, unpacked kernels, the root file
-system), and the initramfs. Must not own: QEMU and what runs in it (guest.py).
+systems), and the initramfs. Must not own: QEMU and what runs in it (guest.py).
 
 Nothing of the machine is changed: apt runs with lists, cache and sources of its
 own, and packages are unpacked, never installed.
@@ -34,8 +34,11 @@ SYSTEM_PACKAGES = (
     "libprotobuf-c1 libevent-core-2.1-7 libssl3 libsqlite3-0 libcap2 libseccomp2 libconfuse2 libjson-c5 libsystemd0"
 )
 IMAGE_MIB = 2048
-# Raised when the root file system is made in another way: an old one is made again.
+# Nothing is chosen for a bare Debian; this is what it may grow to with all that a check needs.
+BARE_MIB = 8192
+# Raised when a root file system is made in another way: an old one is made again.
 IMAGE_FORM = "1"
+BARE_FORM = "1"
 # Units that only cost time in a guest without network, terminal and time of its own.
 MASKED = ["getty.target", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
           "e2scrub_reap.service", "fstrim.timer", "systemd-timesyncd.service"]
@@ -174,16 +177,45 @@ class Cache:
         if os.geteuid() != 0:
             raise Trouble("debootstrap needs root for the root file system; remedy: run this once as root")
         say("making a Debian %s with systemd (minutes, once)" % SUITE)
-        tree = directory + "/tree"
-        quiet(need("debootstrap", "debootstrap"), "--variant=minbase", "--keyring=" + KEYRING,
-              "--include=" + ",".join(SYSTEM_PACKAGES.split()), SUITE, tree, MIRROR,
-              env=dict(os.environ, PATH="/usr/sbin:/usr/bin:/sbin:/bin"))
+        tree = debootstrap(directory, "--variant=minbase", "--include=" + ",".join(SYSTEM_PACKAGES.split()))
         dress(tree)
-        image = directory + "/root.ext4"
-        with open(image, "wb") as f:
-            f.truncate(IMAGE_MIB << 20)
-        quiet(need("mke2fs", "e2fsprogs"), "-q", "-t", "ext4", "-F", "-L", "amp-vm", "-m", "0", "-d", tree, image)
-        shutil.rmtree(tree)
+        into_image(tree, directory + "/root.ext4", IMAGE_MIB)
+
+    # a Debian as debootstrap leaves it
+
+    def bare(self, refresh=False):
+        return self.fill("bare-" + BARE_FORM, self._make_bare, refresh) + "/root.ext4"
+
+    def _make_bare(self, directory):
+        if os.geteuid() != 0:
+            raise Trouble("debootstrap needs root for the root file system; remedy: run this once as root")
+        say("making a bare Debian %s (minutes, once)" % SUITE)
+        tree = debootstrap(directory)
+        remove_archives(tree)
+        into_image(tree, directory + "/root.ext4", BARE_MIB)
+
+
+def debootstrap(directory, *options):
+    tree = directory + "/tree"
+    if not os.path.exists(KEYRING):
+        raise Trouble("%s is missing; remedy: apt-get install debian-archive-keyring" % KEYRING)
+    quiet(need("debootstrap", "debootstrap"), "--keyring=" + KEYRING, *options, SUITE, tree, MIRROR,
+          env=dict(os.environ, PATH="/usr/sbin:/usr/bin:/sbin:/bin"))
+    return tree
+
+
+def into_image(tree, image, mib):
+    """The tree becomes a file with an ext4 file system."""
+    with open(image, "wb") as f:
+        f.truncate(mib << 20)
+    quiet(need("mke2fs", "e2fsprogs"), "-q", "-t", "ext4", "-F", "-L", "amp-vm", "-m", "0", "-d", tree, image)
+    shutil.rmtree(tree)
+
+
+def remove_archives(tree):
+    for name in os.listdir(tree + "/var/cache/apt/archives"):
+        if name.endswith(".deb"):
+            os.unlink(tree + "/var/cache/apt/archives/" + name)
 
 
 def uncompressed(image):
@@ -216,9 +248,7 @@ def dress(tree):
     with open(tree + "/etc/fstab", "w") as f:
         f.write("# the guest's first process mounts all there is\n")
     os.makedirs(tree + "/host", exist_ok=True)
-    for name in os.listdir(tree + "/var/cache/apt/archives"):
-        if name.endswith(".deb"):
-            os.unlink(tree + "/var/cache/apt/archives/" + name)
+    remove_archives(tree)
 
 
 # -- the initramfs ---------------------------------------------------------
