@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #ifndef FAN_REPORT_FD_ERROR
-#define FAN_REPORT_FD_ERROR 0x00002000 /* Linux 6.13 */
+#define FAN_REPORT_FD_ERROR 0x00002000 /* Linux 6.13, and later ones of 6.12 */
 #endif
 
 /* Best first; the last ones are what older kernels take. */

@@ -95,6 +95,7 @@ succeeds() {
 says() { # NAME PATTERN
 	local rc=0
 	grep -Eq "$2" "$OUT" || rc=1
+	[ "$rc" = 0 ] || why
 	result "$1" $rc "no line has \"$2\""
 }
 
@@ -138,7 +139,7 @@ try_suite() {
 	local n
 	typed 20 'ampcli=/opt/cisco/amp/bin/ampcli; $ampcli status && $ampcli posture && $ampcli faults'
 	result "status, posture and faults answer" $? "$(tail -n 1 "$OUT")"
-	! grep -q '^  ! ' "$OUT"
+	grep -q 'namespace mnt' "$OUT" && ! grep -q '^  ! ' "$OUT"
 	result "every wall stands" $? "$(grep '^  ! ' "$OUT" | tr '\n' '|')"
 	n=$(programs)
 	test "$n" -ge 7
@@ -166,16 +167,20 @@ leave() {
 	result "no process is left" $? "$(programs) run"
 }
 
-enter
-mkdir -p "$HOME"
-cd "/root/$NAME" || die "the clone is not there"
-check_bare
-check_readme
-bring_archives
-try_quickstart first
-try_quickstart second
-try_suite
-try_check
-leave
-keep_archives
+main() {
+	enter
+	mkdir -p "$HOME"
+	cd "/root/$NAME" || die "the clone is not there"
+	check_bare
+	check_readme
+	bring_archives
+	try_quickstart first
+	try_quickstart second
+	try_suite
+	try_check
+	leave
+	keep_archives
+}
+
+main
 exit $bad
