@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -86,6 +87,18 @@ static bool alive(int pidfd)
 	struct pollfd p = {.fd = pidfd, .events = POLLIN};
 
 	return pidfd >= 0 && poll(&p, 1, 0) == 0;
+}
+
+bool who_by_pidfd(void)
+{
+	struct amp_pidfd_info info = {.mask = AMP_PIDFD_INFO_CREDS};
+	int fd = (int)syscall(SYS_pidfd_open, getpid(), 0U);
+	bool told =
+		fd >= 0 && ioctl(fd, AMP_PIDFD_GET_INFO, &info) == 0 && (info.mask & AMP_PIDFD_INFO_CREDS);
+
+	if (fd >= 0)
+		close(fd);
+	return told;
 }
 
 /* Real uid. /proc/PID belongs to root when the process is undumpable, so the

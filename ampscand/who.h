@@ -28,6 +28,7 @@ struct who_table;
 /* proc: descriptor of /proc, kept. NULL: ENOMEM. */
 struct who_table *who_table_new(int proc);
 void who_table_free(struct who_table *t);
+bool who_by_pidfd(void);	     /* the kernel says whose a process is; asked before the walls stand */
 void who_batch(struct who_table *t); /* a new batch: look again */
 
 /* A reference to the process of an event; never NULL but on ENOMEM.
