@@ -14,6 +14,7 @@
 #include "buffers.h"
 #include "cache.h"
 #include "channel.h"
+#include "contents.h"
 #include "filesystems.h"
 #include "outbox.h"
 #include "room.h"
@@ -28,22 +29,50 @@
 #define SCAND_OCCURRENCES_MAX 20000U /* events in hand before reading stops */
 #define SCAND_NAMES_MAX	      256U   /* ... of one file */
 #define SCAND_READERS	      AMP_ROLE_MAX_INSTANCES
-#define SCAND_WALKS_MAX	      256U  /* moved directories waiting */
-#define SCAND_FDS_MAX	      4096U /* descriptors of events in hand, likewise */
-#define SCAND_LARGE_READER    3U    /* large files that one reader has in hand */
-#define SCAND_LARGE_OWNER     3U    /* ... and those of one owner in all readers */
+/* Instances of ampread, from the end: the last is for scans on demand (it walks and reads for
+ * them), the one before walks for repairs, the others read for events. */
+#define SCAND_READER_DEMAND (amp_role(AMP_ROLE_READ)->instances - 1)
+#define SCAND_READER_WALKER (amp_role(AMP_ROLE_READ)->instances - 2)
+#define SCAND_WALKS_MAX	    256U  /* moved directories waiting */
+#define SCAND_FDS_MAX	    4096U /* descriptors of events in hand, likewise */
+#define SCAND_LARGE_READER  3U	  /* large files that one reader has in hand */
+#define SCAND_LARGE_OWNER   3U	  /* ... and those of one owner in all readers */
 
 /* Why a file is judged, beyond enum event_bits. */
 enum cause_bits {
 	CAUSE_REPAIR = 1 << 8,	/* found by a walk of a repair */
 	CAUSE_RUNNING = 1 << 9, /* a process runs it */
-	CAUSE_MOVE = 1 << 10	/* found below a moved directory */
+	CAUSE_MOVE = 1 << 10,	/* found below a moved directory */
+	CAUSE_DEMAND = 1 << 11	/* a scan on demand looks at it */
 };
 #define CAUSE_CONTENT (EVENT_WRITE | EVENT_CREATE | EVENT_RENAME)
 
 struct scand;
 struct job;
 struct walk;
+struct content;
+
+/* How an event ended; a scan on demand counts them. */
+enum outcome {
+	OUTCOME_NONE, /* not looked at: its file system is gone, no memory */
+	OUTCOME_CLEAN,
+	OUTCOME_THREAT,
+	OUTCOME_NOT_SCANNED, /* on no list, and there is no engine */
+	OUTCOME_TOO_LARGE,
+	OUTCOME_PARTIAL,
+	OUTCOME_UNSCANNABLE,
+	OUTCOME_UNREADABLE,
+	OUTCOME_VANISHED,
+	OUTCOME_SPECIAL,
+	OUTCOME_EXCLUDED, /* or out of scope */
+	OUTCOME_COUNT
+};
+
+/* Why content is convicted. */
+struct conviction {
+	const char *name; /* of the list's entry or of the signature; may be empty */
+	bool by_engine;	  /* else the administrator's own list says so */
+};
 
 /* One event in hand: a name that a file was given, or a process that runs it. */
 struct occurrence {
@@ -58,8 +87,11 @@ struct occurrence {
 	bool after;	   /* came while the file was read: needs the next reading */
 	bool path_unresolved;
 	bool path_asked;
-	char *path;	  /* host path; NULL: not known yet */
-	const char *name; /* behind the struct */
+	enum outcome outcome; /* once it is known */
+	bool cached;	      /* ... without reading the file */
+	uint64_t size;	      /* of the file, once known */
+	char *path;	      /* host path; NULL: not known yet */
+	const char *name;     /* behind the struct */
 	size_t name_size;
 	struct amp_fileid *directory; /* behind the struct; NULL: none */
 };
@@ -69,6 +101,7 @@ enum job_state {
 	JOB_SETTLING, /* made or linked: waits 100 ms for the close */
 	JOB_QUEUED,   /* waits for a reader */
 	JOB_READING,  /* a reader has it */
+	JOB_SCANNING, /* its content is in scan.c's hands */
 	JOB_DEFERRED  /* waits for its timer */
 };
 
@@ -134,6 +167,7 @@ struct scand {
 	bool handle_continued;
 	struct filesystems filesystems;
 	struct verdicts verdicts;
+	struct contents contents;
 	struct who_table *who;
 	struct rules *rules, *next_rules;
 	struct restored *restored;
@@ -164,6 +198,14 @@ struct scand {
 	struct quard *quard;
 	struct takes *takes;
 	struct opens *opens;
+	struct engine *engine;
+	struct scans *scans;
+	struct foundation *foundation;
+	struct brake *brake;
+	struct keep *keep;
+	struct demand *demand;
+	char *bin_dir;	   /* the suite's own programs */
+	bool engine_there; /* by configuration */
 	struct trail *trails;
 	struct own_directory *own;
 	int64_t drained_ns; /* realtime: the kernel's queue was last seen empty */
@@ -261,6 +303,8 @@ void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r);
 void judge_reader_died(struct job *j);
 void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identity *id, bool script,
 		   const char *script_line, size_t script_line_size);
+/* A scan of its content came to an end; c: what is known of it now (NULL: there was no engine). */
+void judge_scanned(struct scand *s, struct job *j, const struct content *c);
 /* Of an occurrence of no job, that a walk found and read. Takes o over. */
 void judge_found(struct scand *s, struct occurrence *o, const struct walk_found *found);
 /* Decides by the cache. False: it must be read all the same. */
@@ -278,11 +322,72 @@ void judge_policy_changed(struct scand *s);
 void judge_revoked(struct scand *s, const ProtobufCBinaryData *sha256, size_t n);
 void judge_free(struct scand *s);
 
+/* engine.c: the link to ampengine, its state, its workers */
+enum engine_state {
+	ENGINE_OFF,	/* by configuration or policy */
+	ENGINE_EMPTY,	/* no signatures: the lists alone decide, and a fault says so */
+	ENGINE_LOADING, /* it will come: what it missed is repaired then */
+	ENGINE_READY
+};
+int engine_init(struct scand *s);
+void engine_free(struct scand *s);
+void engine_link(struct scand *s, unsigned generation, int fd);
+void engine_look(struct scand *s); /* as readers_look() */
+enum engine_state engine_state(const struct scand *s);
+uint64_t engine_generation(const struct scand *s); /* of the signatures in use; 0: none */
+/* An event was decided without it while it was LOADING: a repair from then on once it is READY. */
+void engine_missed(struct scand *s, int64_t time_ns);
+int64_t engine_missed_since(const struct scand *s); /* realtime; 0: nothing */
+
+/* scan.c: content in workers' hands; two witnesses, voiding, sampling (DESIGN 5.7, 5.8) */
+int scans_init(struct scand *s);
+void scans_free(struct scand *s);
+/* Takes the snapshot over. judge_scanned() is called later, never from here. owner: of the file.
+ * 0, or -1: no memory (the snapshot is closed). */
+int scans_ask(struct scand *s, struct job *j, const uint8_t *sha256, int snapshot, uint64_t size, uid_t owner,
+	      bool demand);
+void scans_forget(struct scand *s, struct job *j); /* it leaves */
+void scans_pump(struct scand *s);
+/* Bytes of snapshots that may be asked of readers now (reserved, given back when scanned). */
+uint64_t scans_room(const struct scand *s);
+
+/* foundation.c: what is never acted upon because a signature says so (DESIGN 5.9) */
+int foundation_init(struct scand *s);
+void foundation_free(struct scand *s);
+int foundation_paths(struct scand *s, const Amp__Foundation *f);
+/* The file, by inode, is one of them now. path: the event's, or NULL. */
+bool foundation_has(struct scand *s, const struct amp_identity *file, const char *path);
+
+/* brake.c: a signature that convicts many old files is held */
+int brake_init(struct scand *s);
+void brake_free(struct scand *s);
+/* Counts the conviction; true: it is not to be acted upon (and is remembered for the release). */
+bool brake_holds(struct scand *s, const char *signature, const struct amp_fileid *file,
+		 const struct amp_identity *identity);
+int brake_restore(struct scand *s, const uint8_t *record, size_t size); /* what keep_put() kept */
+
+/* keep.c: records that outlive ampscand, kept by ampmon */
+int keep_init(struct scand *s);
+void keep_free(struct scand *s);
+/* done (may be NULL) is called once it is on disk, or with an errno. The newest of a name wins.
+ * size 0: forget. 0, or -1. */
+int keep_put(struct scand *s, const char *name, const uint8_t *record, size_t size,
+	     void (*done)(struct scand *s, int error, void *arg), void *arg);
+
+/* demand*.c: scans on demand */
+int demand_init(struct scand *s);
+void demand_free(struct scand *s);
+int demand_restore(struct scand *s, const char *name, const uint8_t *record, size_t size);
+void demand_policy_changed(struct scand *s);
+void demand_concluded(struct scand *s, struct walk *w, const struct occurrence *o);
+bool demand_may_go_on(struct scand *s); /* load, CPU share, pause: files of such a scan may be read now */
+int demand_mapped(struct scand *s, uint64_t id, const Amp__MappedFiles *f);
+
 /* act.c: what follows a conviction */
 int acts_init(struct scand *s);
-void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const struct rule *rule,
-		 const uint8_t *sha256, const struct amp_identity *identity, bool script,
-		 const char *script_line, size_t script_line_size);
+void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid *id,
+		 const struct conviction *why, const uint8_t *sha256, const struct amp_identity *identity,
+		 bool script, const char *script_line, size_t script_line_size);
 void act_unjudged(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const char *type,
 		  const char *why);
 int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k);
@@ -332,7 +437,7 @@ void quard_look(struct scand *s); /* as readers_look() */
 /* walk.c: repairs and moved directories */
 int walk_repair(struct scand *s, const Amp__Repair *r);
 void walk_moved(struct scand *s, const struct file_event *ev, struct who *who);
-void walk_entry_concluded(struct scand *s, struct walk *w);
+void walk_entry_concluded(struct scand *s, struct occurrence *o); /* o->walk is its walk */
 void walk_reader_gone(struct scand *s, int reader);
 void walk_filesystem_gone(struct scand *s, uint64_t fsid);
 int walk_entries(struct scand *s, int reader, const Amp__WalkEntries *e);

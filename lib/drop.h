@@ -12,12 +12,21 @@
 
 #include <sys/types.h>
 
+/* AMP_VIEW_PIVOTED: more that the view shows. */
+struct amp_drop_mount {
+	const char *source;  /* a host directory, shown read-only; NULL: a new tmpfs */
+	const char *at;	     /* path in the view: one or two components, absolute */
+	const char *options; /* of the tmpfs: size, nr_inodes, mode, uid, gid */
+};
+
 struct amp_drop {
 	const struct amp_role *role;
 	uid_t uid; /* looked up by ampmon; never 0 */
 	gid_t gid;
 	const char *view_dir; /* an existing root-owned directory to pivot on */
 	const char *data_dir; /* AMP_VIEW_PIVOTED: becomes /data; NULL: none */
+	const struct amp_drop_mount *mounts;
+	size_t mount_count;
 	/*
 	 * Called once ids and capabilities are the room's and before seccomp
 	 * (put on every thread with TSYNC): the place to start threads.

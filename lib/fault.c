@@ -73,6 +73,30 @@ static const struct amp_fault_info table[AMP_FAULT_MAX] = {
 	[AMP_FAULT_VAULT] =
 		{AMP_FAULT_VAULT, AMP_FAULT_CRITICAL, "the quarantine cannot be used",
 		 "do as the detail says; convicted files are taken as soon as it can be used again"},
+	[AMP_FAULT_DEFINITIONS] =
+		{AMP_FAULT_DEFINITIONS, AMP_FAULT_WARNING,
+		 "the offline engine is without usable signatures, or not on the newest",
+		 "install clamav-freshclam (apt install clamav-freshclam) and let it fetch, or put "
+		 "signatures into a "
+		 "directory of `definitions` in ampmon.conf, then reload; see `ampcli definitions`"},
+	[AMP_FAULT_ENGINE] =
+		{AMP_FAULT_ENGINE, AMP_FAULT_WARNING,
+		 "the offline engine dies over files, or its processes disagree",
+		 "see ampscand's log for the files; what they judged is judged again; report it"},
+	[AMP_FAULT_FOUNDATION] =
+		{AMP_FAULT_FOUNDATION, AMP_FAULT_CRITICAL,
+		 "a signature convicts a file that this machine stands on; nothing was done to it",
+		 "see whether the file is its package's (debsums, rpm -V); if so, the signature is wrong: "
+		 "ignore it "
+		 "with a .ign2 file; if not, the machine must be set up anew"},
+	[AMP_FAULT_BRAKE] =
+		{AMP_FAULT_BRAKE, AMP_FAULT_CRITICAL,
+		 "a signature convicts many old files at once; the brake holds it",
+		 "see `ampcli brake show`; if the signature is right, `ampcli brake release`; if not, "
+		 "ignore it with a .ign2 file and restore what was taken"},
+	[AMP_FAULT_SCAN_FAILED] = {AMP_FAULT_SCAN_FAILED, AMP_FAULT_WARNING,
+				   "a scan on demand could not be done",
+				   "see `ampcli scan show` for the reason; start it again"},
 };
 
 const struct amp_fault_info *amp_fault_info(unsigned number)

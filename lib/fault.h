@@ -30,6 +30,11 @@ enum amp_fault_number {
 	AMP_FAULT_LOG_LOST = 16,
 	AMP_FAULT_QUARANTINE_FAILED = 17, /* convicted files that could not be taken */
 	AMP_FAULT_VAULT = 18,		  /* the vault cannot be used */
+	AMP_FAULT_DEFINITIONS = 19,	  /* no signatures, or the newest are refused */
+	AMP_FAULT_ENGINE = 20,		  /* the engine fails: workers die, or disagree */
+	AMP_FAULT_FOUNDATION = 21,	  /* a signature convicts the machine's foundations */
+	AMP_FAULT_BRAKE = 22,		  /* a signature convicts many old files */
+	AMP_FAULT_SCAN_FAILED = 23,	  /* a scan on demand could not be done */
 	AMP_FAULT_MAX
 };
 

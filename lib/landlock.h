@@ -21,4 +21,7 @@ int amp_landlock_abi(void);
  */
 int amp_landlock_apply(const char *writable_dir);
 
+/* The same, and below writable_dir directories may be made and removed too. */
+int amp_landlock_apply_tree(const char *writable_dir);
+
 #endif

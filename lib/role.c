@@ -31,7 +31,7 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.user = "amp-scan",
 			.instances = 1,
 			.cli_socket = true,
-			.links = {AMP_ROLE_READ, AMP_ROLE_CLOUD, AMP_ROLE_QUARD},
+			.links = {AMP_ROLE_READ, AMP_ROLE_CLOUD, AMP_ROLE_QUARD, AMP_ROLE_ENGINE},
 			.capabilities = CAP(CAP_SYS_PTRACE),
 			.view = AMP_VIEW_HOST,
 			.own_network = true,
@@ -40,19 +40,20 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.file_size = 16 * MIB, /* its log */
 			.start_order = 4,
 		},
-	/* Opens and hashes any file read-only. The last instance walks. */
+	/* Opens and hashes any file read-only. The last but one instance walks for
+	 * repairs, the last is for scans on demand (scand.h). */
 	[AMP_ROLE_READ] =
 		{
 			.id = AMP_ROLE_READ,
 			.name = "ampread",
 			.user = "amp-read",
-			.instances = 3,
+			.instances = 4,
 			.links = {AMP_ROLE_SCAN},
 			.capabilities = CAP(CAP_DAC_READ_SEARCH) | CAP(CAP_FOWNER), /* O_NOATIME */
 			.view = AMP_VIEW_HOST,
 			.own_network = true,
 			.landlock = true,
-			.syscalls = AMP_SYS_LOOP | AMP_SYS_READ_FILE,
+			.syscalls = AMP_SYS_LOOP | AMP_SYS_READ_FILE | AMP_SYS_SNAPSHOT,
 			.nofile = 512,
 			.file_size = 16 * MIB, /* its log */
 			.start_order = 3,
@@ -93,6 +94,23 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.nofile = 512,
 			.file_size = 1024 * 1024 * MIB, /* what is taken or given back */
 			.start_order = 2,
+		},
+	/* Loads signatures and forks zygotes and workers; libclamav is in these only. */
+	[AMP_ROLE_ENGINE] =
+		{
+			.id = AMP_ROLE_ENGINE,
+			.name = "ampengine",
+			.user = "amp-engine",
+			.instances = 1,
+			.links = {AMP_ROLE_SCAN},
+			.view = AMP_VIEW_PIVOTED,
+			.own_network = true,
+			.syscalls = AMP_SYS_LOOP | AMP_SYS_ENGINE,
+			.nofile = 256,
+			.file_size = 128 * MIB, /* its log; a member of an archive in a slot */
+			.processes = 64,
+			.background = true,
+			.start_order = 3,
 		},
 };
 

@@ -21,7 +21,7 @@
 /* Made by ampcloudd itself; the only other descriptor it may write(2) to. */
 #define AMP_FD_EVENTS 6 /* O_APPEND file, events.json */
 
-#define AMP_ROLE_MAX_LINKS     4
+#define AMP_ROLE_MAX_LINKS     5
 #define AMP_ROLE_MAX_INSTANCES 8
 
 enum amp_role_id {
@@ -31,6 +31,7 @@ enum amp_role_id {
 	AMP_ROLE_READ,
 	AMP_ROLE_CLOUD,
 	AMP_ROLE_QUARD,
+	AMP_ROLE_ENGINE,
 	AMP_ROLE_COUNT
 };
 
@@ -48,6 +49,11 @@ enum amp_syscall_set {
 	AMP_SYS_ACCEPT = 1 << 4,      /* accept4 on the CLI listener */
 	AMP_SYS_EVENTS_FILE = 1 << 5, /* write on AMP_FD_EVENTS */
 	AMP_SYS_QUARANTINE = 1 << 6,  /* open, make, move, remove files and set all they have */
+	AMP_SYS_SNAPSHOT = 1 << 7,    /* memfds: make, size, map, seal */
+	/* ampengine: each set for itself; a zygote and a worker add theirs to the room's. */
+	AMP_SYS_ENGINE = 1 << 8,  /* fork, wait, kill, read signatures, wipe slots, seal again */
+	AMP_SYS_ZYGOTE = 1 << 9,  /* after loading: fork, wait, kill, wipe slots, seal workers */
+	AMP_SYS_WORKER = 1 << 10, /* messages, the memfd, files of its slot; nothing else */
 };
 
 struct amp_role {
@@ -65,6 +71,8 @@ struct amp_role {
 	unsigned nofile;	/* RLIMIT_NOFILE */
 	uint64_t file_size;	/* RLIMIT_FSIZE, bytes */
 	uint64_t address_space; /* RLIMIT_AS, bytes; 0: not limited */
+	unsigned processes;	/* RLIMIT_NPROC, of its user; 0: no fork, no thread after the seal */
+	bool background;	/* nice, batch scheduling and lowest I/O class, from before the drop on */
 	unsigned start_order;	/* lower first */
 };
 

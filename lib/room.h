@@ -25,6 +25,10 @@ struct amp_room_ops {
 	enum amp_role_id role;
 	/* As root, CONF in hand: open what must be opened. 0 or -1 (logged). */
 	int (*open)(struct amp_room *room, const Amp__Conf *conf);
+	/* What the pivoted view shows beside /data, after open(). May be NULL: nothing. */
+	const struct amp_drop_mount *(*mounts)(struct amp_room *room, size_t *count);
+	/* No thread is ever made, not even the log's: the room forks. */
+	bool single_threaded;
 	/* Ids are the room's, before seccomp: start threads. May be NULL. */
 	int (*before_seal)(struct amp_room *room);
 	/* Walls are up; READY follows. 0 or -1 (logged, exit). */

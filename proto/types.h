@@ -13,7 +13,7 @@
 
 #define AMP_WIRE_VERSION 0xA501U /* magic and version in one: 0xA5, 1 */
 #define AMP_MSG_MAX	 65536U	 /* header and body together, bytes */
-#define AMP_MSG_MAX_FDS	 4U	 /* what a message may ever carry */
+#define AMP_MSG_MAX_FDS	 16U	 /* what a message may ever carry */
 
 /* In front of every message, host byte order (both ends are one machine). */
 struct amp_wire_header {
@@ -55,6 +55,13 @@ enum amp_msg_type {
 	AMP_MSG_CONCLUDED = 0x011f,	/* ampscand->mon: all judged up to */
 	AMP_MSG_SCAN_STATE = 0x0120,	/* ampscand->mon: for status lines */
 	AMP_MSG_EVENTS_FILE = 0x0121,	/* mon->ampcloudd, 1 or 2 fds: events.json */
+	AMP_MSG_RELOAD = 0x0122,	/* mon->ampengine: look at the signatures again */
+	AMP_MSG_FOUNDATION = 0x0123,	/* mon->ampscand: what PID 1 runs and maps, the suite */
+	AMP_MSG_KEEP = 0x0124,		/* ampscand->mon: a record to be kept over restarts */
+	AMP_MSG_KEPT = 0x0125,		/* mon->ampscand: it is on disk */
+	AMP_MSG_KEEPS = 0x0126,		/* mon->ampscand, before START: all that is kept */
+	AMP_MSG_MAPPED = 0x0127,	/* ampscand->mon: files that processes run and map are wanted */
+	AMP_MSG_MAPPED_FILES = 0x0128,	/* mon->ampscand */
 
 	/* read.proto: ampscand <-> ampread */
 	AMP_MSG_READ = 0x0201,	       /* scand->read: batch of resolve/hash */
@@ -64,6 +71,8 @@ enum amp_msg_type {
 	AMP_MSG_WALK_ENTRIES = 0x0205, /* read->scand */
 	AMP_MSG_WALK_DONE = 0x0206,    /* read->scand */
 	AMP_MSG_WALK_CANCEL = 0x0207,
+	AMP_MSG_WALK_MARK = 0x0208, /* read->scand: ordered walks, waits for: */
+	AMP_MSG_WALK_GO = 0x0209,   /* scand->read */
 
 	/* event.proto: ampscand, ampquard, ampmon -> ampcloudd */
 	AMP_MSG_EVENT = 0x0301,
@@ -90,6 +99,20 @@ enum amp_msg_type {
 	AMP_MSG_CLI_DELETE_REPLY = 0x0412,
 	AMP_MSG_CLI_REVOKE = 0x0413,
 	AMP_MSG_CLI_REVOKE_REPLY = 0x0414,
+	AMP_MSG_CLI_SCAN_START = 0x0415, /* ampscand: scans on demand; changes: root */
+	AMP_MSG_CLI_SCAN_START_REPLY = 0x0416,
+	AMP_MSG_CLI_SCAN_LIST = 0x0417,
+	AMP_MSG_CLI_SCAN_LIST_REPLY = 0x0418,
+	AMP_MSG_CLI_SCAN_CONTROL = 0x0419,
+	AMP_MSG_CLI_SCAN_CONTROL_REPLY = 0x041a,
+	AMP_MSG_CLI_SCAN_FILES = 0x041b,
+	AMP_MSG_CLI_SCAN_FILES_REPLY = 0x041c,
+	AMP_MSG_CLI_DEFINITIONS = 0x041d, /* ampscand */
+	AMP_MSG_CLI_DEFINITIONS_REPLY = 0x041e,
+	AMP_MSG_CLI_BRAKE = 0x041f, /* ampscand: show */
+	AMP_MSG_CLI_BRAKE_REPLY = 0x0420,
+	AMP_MSG_CLI_BRAKE_RELEASE = 0x0421, /* root */
+	AMP_MSG_CLI_BRAKE_RELEASE_REPLY = 0x0422,
 	AMP_MSG_CLI_ERROR = 0x04ff, /* any service: why not */
 
 	/* quarantine.proto: ampscand <-> ampquard */
@@ -103,6 +126,16 @@ enum amp_msg_type {
 	AMP_MSG_ALLOW = 0x0508,	       /* quard->scand: restored content */
 	AMP_MSG_ALLOW_ACK = 0x0509,    /* scand->quard: in force */
 	AMP_MSG_HANDS = 0x050a,	       /* quard->scand: its other processes */
+
+	/* engine.proto: ampscand <-> ampengine */
+	AMP_MSG_ENGINE_STATE = 0x0601, /* engine->scand */
+	AMP_MSG_SPAWN = 0x0602,	       /* scand->engine */
+	AMP_MSG_WORKER = 0x0603,       /* engine->scand, 1 fd */
+	AMP_MSG_WORKER_GONE = 0x0604,  /* engine->scand */
+	AMP_MSG_KILL_WORKER = 0x0605,  /* scand->engine */
+	/* ampscand <-> a worker, over its own pair */
+	AMP_MSG_SCAN = 0x0610,	       /* scand->worker, 1 fd */
+	AMP_MSG_SCAN_VERDICT = 0x0611, /* worker->scand */
 };
 
 /* Bounds that both ends check (docs/protocol.md, "Limits"). */
@@ -116,6 +149,13 @@ enum amp_msg_type {
 #define AMP_PIDS_BATCH	  4096U	 /* pids in a RUNNING */
 #define AMP_HISTORY_BATCH 100U	 /* rows in a CLI_HISTORY_REPLY */
 #define AMP_KILL_RESULTS  64U	 /* processes named in a KILLED */
+#define AMP_SIGNATURE_MAX 200U	 /* bytes of a signature's name */
+#define AMP_ENGINE_SETS	  64U	 /* files of signatures told of */
+#define AMP_KEEP_MAX	  60000U /* bytes of a record in a KEEP */
+#define AMP_KEEPS	  64U	 /* records kept */
+#define AMP_PATHS_BATCH	  256U	 /* paths in a FOUNDATION or MAPPED_FILES */
+#define AMP_SCAN_PATHS	  64U	 /* paths of a scan on demand */
+#define AMP_SCANS	  32U	 /* scans on demand that are kept */
 #define AMP_VAULT_BATCH	  32U	 /* entries in a CLI_QUARANTINE_REPLY */
 
 #endif

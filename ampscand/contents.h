@@ -1,0 +1,48 @@
+/*
+ * ampscand/contents.h - the content cache: what the engine said of a SHA-256.
+ *
+ * Owns: SHA-256 -> result, signature, generation of the signatures, serial of the
+ * worker. Clean words of an older generation are asked again when they are
+ * needed; convictions stay. TOO_LARGE is never in it: that is the policy's matter.
+ * Must not own: decisions; files (verdicts.h).
+ */
+#ifndef AMPSCAND_CONTENTS_H
+#define AMPSCAND_CONTENTS_H
+
+#include "cache.h"
+#include "sha256.h"
+
+enum content_result {
+	CONTENT_NONE,
+	CONTENT_CLEAN,
+	CONTENT_INFECTED,   /* two witnesses say so */
+	CONTENT_PARTIAL,    /* a limit was reached: never taken for clean */
+	CONTENT_UNSCANNABLE /* two workers died over it */
+};
+
+struct content {
+	struct cache_node node;
+	uint8_t sha256[AMP_SHA256_SIZE];
+	enum content_result result;
+	uint64_t generation; /* of the signatures */
+	uint64_t worker;     /* serial: whose word it is */
+	char *name;	     /* INFECTED: signature; else what is to be told, or NULL */
+};
+
+struct contents {
+	struct cache cache;
+};
+
+int contents_init(struct contents *c, size_t max);
+void contents_free(struct contents *c);
+/* NULL: nothing is known that holds under this generation of signatures. */
+const struct content *contents_find(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE],
+				    uint64_t generation);
+/* The entry; NULL: no memory. name may be NULL. */
+const struct content *contents_store(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE],
+				     enum content_result result, uint64_t generation, uint64_t worker,
+				     const char *name);
+/* All clean words of a worker are void: they are forgotten. How many. */
+size_t contents_void(struct contents *c, uint64_t worker);
+
+#endif
