@@ -12,6 +12,7 @@
 
 #include "proto/cli.pb-c.h"
 #include "proto/control.pb-c.h"
+#include "proto/engine.pb-c.h"
 #include "proto/event.pb-c.h"
 #include "proto/quarantine.pb-c.h"
 #include "proto/read.pb-c.h"
@@ -52,6 +53,13 @@ static const struct amp_dispatch fuzz_rows[] = {
 	FUZZ_ROW(CONCLUDED, concluded, 0, 0),
 	FUZZ_ROW(SCAN_STATE, scan_state, 0, 0),
 	FUZZ_ROW(EVENTS_FILE, events_file, 1, 0),
+	FUZZ_ROW(RELOAD, reload, 0, 0),
+	FUZZ_ROW(FOUNDATION, foundation, 0, 0),
+	FUZZ_ROW(KEEP, keep, 0, 0),
+	FUZZ_ROW(KEPT, kept, 0, 0),
+	FUZZ_ROW(KEEPS, keeps, 0, 0),
+	FUZZ_ROW(MAPPED, mapped, 0, 0),
+	FUZZ_ROW(MAPPED_FILES, mapped_files, 0, 0),
 	FUZZ_ROW(READ, read, 4, 0),
 	FUZZ_ROW(READ_DONE, read_done, 4, 0),
 	FUZZ_ROW(WALK, walk, 0, 0),
@@ -59,6 +67,8 @@ static const struct amp_dispatch fuzz_rows[] = {
 	FUZZ_ROW(WALK_ENTRIES, walk_entries, 0, 0),
 	FUZZ_ROW(WALK_DONE, walk_done, 0, 0),
 	FUZZ_ROW(WALK_CANCEL, walk_cancel, 0, 0),
+	FUZZ_ROW(WALK_MARK, walk_mark, 0, 0),
+	FUZZ_ROW(WALK_GO, walk_go, 0, 0),
 	FUZZ_ROW(EVENT, event, 0, 0),
 	FUZZ_ROW(EVENT_ACK, event_ack, 0, 0),
 	FUZZ_ROW(CLI_STATUS, cli_status, 0, 0),
@@ -81,6 +91,20 @@ static const struct amp_dispatch fuzz_rows[] = {
 	FUZZ_ROW(CLI_DELETE_REPLY, cli_delete_reply, 0, 0),
 	FUZZ_ROW(CLI_REVOKE, cli_revoke, 0, 0),
 	FUZZ_ROW(CLI_REVOKE_REPLY, cli_revoke_reply, 0, 0),
+	FUZZ_ROW(CLI_SCAN_START, cli_scan_start, 0, 0),
+	FUZZ_ROW(CLI_SCAN_START_REPLY, cli_scan_start_reply, 0, 0),
+	FUZZ_ROW(CLI_SCAN_LIST, cli_scan_list, 0, 0),
+	FUZZ_ROW(CLI_SCAN_LIST_REPLY, cli_scan_list_reply, 0, 0),
+	FUZZ_ROW(CLI_SCAN_CONTROL, cli_scan_control, 0, 0),
+	FUZZ_ROW(CLI_SCAN_CONTROL_REPLY, cli_scan_control_reply, 0, 0),
+	FUZZ_ROW(CLI_SCAN_FILES, cli_scan_files, 0, 0),
+	FUZZ_ROW(CLI_SCAN_FILES_REPLY, cli_scan_files_reply, 0, 0),
+	FUZZ_ROW(CLI_DEFINITIONS, cli_definitions, 0, 0),
+	FUZZ_ROW(CLI_DEFINITIONS_REPLY, cli_definitions_reply, 0, 0),
+	FUZZ_ROW(CLI_BRAKE, cli_brake, 0, 0),
+	FUZZ_ROW(CLI_BRAKE_REPLY, cli_brake_reply, 0, 0),
+	FUZZ_ROW(CLI_BRAKE_RELEASE, cli_brake_release, 0, 0),
+	FUZZ_ROW(CLI_BRAKE_RELEASE_REPLY, cli_brake_release_reply, 0, 0),
 	FUZZ_ROW(CLI_ERROR, cli_error, 0, 0),
 	FUZZ_ROW(TAKE, take, 1, 0),
 	FUZZ_ROW(TAKE_ACK, take_ack, 0, 0),
@@ -92,6 +116,13 @@ static const struct amp_dispatch fuzz_rows[] = {
 	FUZZ_ROW(ALLOW, allow, 0, 0),
 	FUZZ_ROW(ALLOW_ACK, allow_ack, 0, 0),
 	FUZZ_ROW(HANDS, hands, 0, 0),
+	FUZZ_ROW(ENGINE_STATE, engine_state, 0, 0),
+	FUZZ_ROW(SPAWN, spawn, 0, 0),
+	FUZZ_ROW(WORKER, worker, 1, 0),
+	FUZZ_ROW(WORKER_GONE, worker_gone, 0, 0),
+	FUZZ_ROW(KILL_WORKER, kill_worker, 0, 0),
+	FUZZ_ROW(SCAN, scan, 1, 0),
+	FUZZ_ROW(SCAN_VERDICT, scan_verdict, 0, 0),
 };
 #define FUZZ_ROWS (sizeof(fuzz_rows) / sizeof(fuzz_rows[0]))
 

@@ -24,7 +24,8 @@ import time
 import traceback
 
 BUILD = os.environ.get("AMP_BUILD", os.getcwd())
-USERS = {"amp-scan": 64901, "amp-read": 64902, "amp-cloud": 64903, "amp-quard": 64904, "amp-tester": 64910}
+USERS = {"amp-scan": 64901, "amp-read": 64902, "amp-cloud": 64903, "amp-quard": 64904, "amp-engine": 64905,
+         "amp-tester": 64910}
 GROUPS = dict(USERS, amp=64909)
 INSIDE = "AMP_TEST_INSIDE"
 # Bounds that users rely on, with five times room; an emulated machine needs more of it.
@@ -36,9 +37,17 @@ PROGRAMS = {
     "ampread": "ampscand/ampread/ampread",
     "ampcloudd": "ampcloudd/ampcloudd",
     "ampquard": "ampquard/ampquard",
+    "ampengine": "ampscand/engine/ampengine",
     "ampcli": "ampcli/ampcli",
 }
 EICAR_SHA256 = "275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f"
+EICAR_SIGNATURE = "44d88612fea8a8f36de82e1278abb02f:68:Eicar-Signature"
+# Of the program of 544 bytes that is in all of Debian's clamav-testfiles.
+TESTFILES = "/usr/share/clamav-testfiles"
+TESTFILES_SIGNATURE = "aa15bcf478d165efd2065190eb473bcb:544:ClamAV-Test-File"
+# Any content with these words is infected: of these there can be many.
+BODY = b"amp test: a body that a signature knows"
+BODY_NAME = "Amp.Test.Body"
 
 
 def eicar():
@@ -80,6 +89,38 @@ def run(*argv, **kw):
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
+
+
+def md5_line(data, name):
+    """A line of an .hdb file."""
+    return "%s:%d:%s" % (hashlib.md5(data).hexdigest(), len(data), name)
+
+
+def body_line(body=BODY, name=BODY_NAME):
+    """A line of an .ndb file: any file with these bytes."""
+    return "%s:0:*:%s" % (name, body.hex())
+
+
+def infected(tag):
+    """Content of its own that one signature of definitions() finds."""
+    return b"infected %s: " % str(tag).encode() + BODY + b"\n"
+
+
+def definitions(path, *lines):
+    """A directory of signatures: EICAR, the test files, BODY, and these lines of an .hdb file."""
+    os.makedirs(path, exist_ok=True)
+    os.chmod(path, 0o755)
+    put(path + "/amp-test.hdb", "\n".join((EICAR_SIGNATURE, TESTFILES_SIGNATURE) + lines) + "\n")
+    put(path + "/amp-test.ndb", body_line() + "\n")
+    return path
+
+
+def put(path, text):
+    """The file is there whole or not at all, as freshclam does it."""
+    with open(path + ".tmp", "w") as f:
+        f.write(text)
+    os.chmod(path + ".tmp", 0o644)
+    os.rename(path + ".tmp", path)
 
 
 # -- namespaces ------------------------------------------------------------
@@ -133,9 +174,13 @@ def _prepare():
 
 
 class Suite:
-    """One installation under its own directories, configured for a test."""
+    """One installation under its own directories, configured for a test.
 
-    def __init__(self, base, watch, name="suite", mode="protect", **settings):
+    Without engine="on" and definitions=[directories] the lists alone decide.
+    programs: {name: path below AMP_BUILD} of builds made for a test.
+    """
+
+    def __init__(self, base, watch, name="suite", mode="protect", programs=None, **settings):
         self.base = os.path.join(base, name)
         self.bin = self.base + "/bin"
         self.etc = self.base + "/etc"
@@ -145,12 +190,13 @@ class Suite:
         self.conf = self.etc + "/ampmon.conf"
         self.mode = mode
         self.watch = list(watch)
-        self.settings = settings
+        self.settings = dict({"engine": "off"}, **settings)
+        self.policy = {}  # further keys of each policy
         self.lists = {"blocked.list": [], "allowed.list": [], "exclusions.list": []}
         self.guard = None
         for d in (self.base, self.bin, self.etc, self.etc + "/policies", self.etc + "/cloud", self.log, self.run):
             os.makedirs(d, exist_ok=True)
-        for program, path in PROGRAMS.items():
+        for program, path in dict(PROGRAMS, **(programs or {})).items():
             if not os.path.exists(self.bin + "/" + program):
                 shutil.copy2(os.path.join(BUILD, path), self.bin + "/" + program)
         self.configure()
@@ -183,6 +229,8 @@ class Suite:
                     'blocked_lists = {"blocked.list"}\nallowed_lists = {"allowed.list"}\n'
                     'exclusion_lists = {"exclusions.list"}\n' % (mode.capitalize(), serial, mode)
                 )
+                for key, value in self.policy.items():
+                    f.write("%s = %s\n" % (key, _literal(value)))
         for name, lines in self.lists.items():
             with open("%s/policies/%s" % (self.etc, name), "wb") as f:
                 f.write(b"".join(l if isinstance(l, bytes) else l.encode() + b"\n" for l in lines))
@@ -290,16 +338,54 @@ class Suite:
 
         wait_for("idleness", idle, seconds)
 
+    # the engine
+
+    def definitions(self):
+        return self.cli("definitions")[1] or {}
+
+    def wait_engine(self, generation=1, seconds=SOON):
+        """Signatures of that generation, or a later one, are in use; the document."""
+
+        def there():
+            doc = self.definitions()
+            return doc if doc.get("state") == "ready" and doc["generation"] >= generation else None
+
+        return wait_for("the engine with generation %d" % generation, there, seconds)
+
+    def scan(self, *argv, seconds=SOON):
+        """Of a scan on demand that was waited for: (exit status, document)."""
+        cmd = [self.bin + "/ampcli", "--run-dir", self.run, "scan"] + list(argv) + ["--wait", "--json"]
+        r = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds * SLOW)
+        try:
+            return r.returncode, json.loads(r.stdout.decode())
+        except ValueError:
+            return r.returncode, None
+
+    def fault(self, number):
+        """The detail of a fault that stands; None: it does not."""
+        for f in (self.status() or {}).get("faults", []):
+            if f["number"] == number:
+                return f["detail"] or "-"
+        return None
+
     def pids(self):
-        """{service name: pid} from /proc, whatever the services say. Without the hands of ampquard (hands())."""
+        """{service name: pid} from /proc, whatever the services say. Without the hands of ampquard (hands())
+        and without the zygotes and workers of ampengine (engine())."""
         return self._processes()[0]
+
+    def engine(self):
+        """(pid of ampengine or None, {zygote's pid: [its workers' pids]})"""
+        found, _, inner = self._processes()
+        room = found.get("ampengine")
+        zygotes = {p: [w for w, parent in inner.items() if parent == p] for p, up in inner.items() if up == room}
+        return room, zygotes
 
     def hands(self):
         """Processes of ampquard whose parent is one, or was: {pid: pid of the parent}."""
         return self._processes()[1]
 
     def _processes(self):
-        found, hands = {}, {}
+        found, hands, engines = {}, {}, {}
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
                 continue
@@ -314,10 +400,17 @@ class Suite:
             if name == "ampquard" and _comm(entry) == "ampquard-hand":
                 hands[int(entry)] = _parent(entry)
                 continue
+            if name == "ampengine":
+                engines[int(entry)] = _parent(entry)
+                continue
             while name in found:
                 name += "+"
             found[name] = int(entry)
-        return found, hands
+        monitors = [p for n, p in found.items() if n.rstrip("+") == "ampmon"]
+        for pid in [p for p, parent in engines.items() if parent in monitors]:
+            found["ampengine"] = pid
+            del engines[pid]
+        return found, hands, engines
 
     def service(self, name):
         for s in (self.status() or {}).get("services", []):
