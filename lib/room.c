@@ -83,6 +83,11 @@ struct amp_channel *amp_room_control(struct amp_room *room)
 	return room->control;
 }
 
+struct amp_cliserver *amp_room_cli(struct amp_room *room)
+{
+	return room->cli;
+}
+
 pid_t amp_room_peer_pid(const struct amp_room *room)
 {
 	return room->peer_pid;

@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 struct amp_room;
+struct amp_cliserver;
 
 struct amp_room_ops {
 	enum amp_role_id role;
@@ -59,6 +60,8 @@ void *amp_room_arg(struct amp_room *room);
 unsigned amp_room_instance(const struct amp_room *room);
 const char *amp_room_host_id(const struct amp_room *room);
 struct amp_channel *amp_room_control(struct amp_room *room);
+/* Its clients, for answers that come later; NULL: it serves none. */
+struct amp_cliserver *amp_room_cli(struct amp_room *room);
 /* Of the peer whose link is in hand, as ampmon sees it: within the link callback only. */
 pid_t amp_room_peer_pid(const struct amp_room *room);
 

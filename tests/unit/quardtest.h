@@ -31,6 +31,7 @@
 struct amp_room {
 	struct event_base *base;
 	struct amp_channel *control;
+	struct amp_cliserver *cli; /* NULL: nobody asks */
 	pid_t peer_pid;
 	unsigned faults, hostile;
 	enum amp_fault_number fault;
@@ -73,6 +74,11 @@ const char *amp_room_host_id(const struct amp_room *room)
 struct amp_channel *amp_room_control(struct amp_room *room)
 {
 	return room->control;
+}
+
+struct amp_cliserver *amp_room_cli(struct amp_room *room)
+{
+	return room->cli;
 }
 
 pid_t amp_room_peer_pid(const struct amp_room *room)
