@@ -1,0 +1,374 @@
+"""Workers that crash, hang, lie; processes that are killed; signatures that are wrong
+(issue "The engine", points 2 and 5).
+
+tests/system/ampengine-seam is ampengine with a worker that does what a file
+that begins with "AMP-TEST-..." tells it to (engine_seam.c).
+"""
+
+import glob
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import harness
+from harness import check, run, wait_for, write
+
+SEAM = {"ampengine": "tests/system/ampengine-seam"}
+DAY = 24 * 3600
+# What the machine stands on, as far as it is here.
+FOUNDATIONS = ("/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2", "/usr/sbin/sshd", "/bin/bash")
+
+
+def setup(base):
+    global suite, w, defs
+    w = harness.mount_tmpfs(base + "/w", "mode=1777,exec")
+    defs = harness.definitions(base + "/definitions")
+    suite = new_suite("seam", programs=SEAM)
+
+
+def new_suite(name, mode="protect", dirs=None, watch=None, **settings):
+    s = harness.Suite(harness.BASE, [watch or w], name=name, mode=mode, engine="on", definitions=dirs or [defs],
+                      **settings)
+    s.start()
+    s.wait_engine()
+    return s
+
+
+def another_suite(*args, **settings):
+    global suite
+    suite.stop()
+    suite = new_suite(*args, **settings)
+
+
+def teardown():
+    suite.cleanup()
+
+
+def directory(name):
+    os.makedirs("%s/%s" % (w, name))
+    return "%s/%s" % (w, name)
+
+
+def clean(i):
+    return b"clean file number %d\n" % i
+
+
+def mixture(top, first, n, every):
+    """n files, one of `every` infected; the paths of these."""
+    bad = []
+    for i in range(first, first + n):
+        path = "%s/%d" % (top, i)
+        if i % every == 0:
+            bad.append(path)
+            write(path, harness.infected("%s %d" % (top, i)))
+        else:
+            write(path, b"%s " % top.encode() + clean(i))
+    return bad
+
+
+def detected_below(top):
+    found = {}
+    for r in suite.detections():
+        if r["path"].startswith(top + "/"):
+            found[r["path"]] = found.get(r["path"], 0) + 1
+    return found
+
+
+def expect_exactly(top, bad, seconds=harness.SOON):
+    """Those are found, once each, and taken; nothing else is."""
+    wait_for("%d infected files" % len(bad), lambda: set(bad) <= set(detected_below(top)), seconds)
+    suite.wait_idle()
+    found = detected_below(top)
+    check(set(found) == set(bad), "clean, yet found: %r" % sorted(set(found) - set(bad))[:5])
+    twice = {p: n for p, n in found.items() if n > 1}
+    check(not twice, "more than once: %r" % twice)
+    wait_for("them to be taken", lambda: not [p for p in bad if os.path.exists(p)])
+
+
+def unscannable(path):
+    return [r for r in suite.history("file_unscannable") if r["path"] == path]
+
+
+# -- workers that come to harm (point 2) ----------------------------------------
+
+
+def trouble(trigger, seconds=harness.SOON):
+    """A file that harms its worker: recorded, not convicted; others are judged all the same."""
+    top = directory(trigger)
+    bad = mixture(top, 0, 40, 10)
+    path = write(top + "/trigger", b"AMP-TEST-%s of this test\n" % trigger.encode())
+    bad += mixture(top, 100, 40, 10)
+    rows = wait_for("it to be unscannable", lambda: unscannable(path), seconds)
+    check(len(rows) == 1, "recorded: %r" % rows)
+    expect_exactly(top, bad)
+    check(os.path.exists(path), "an error convicted it")
+    wait_for("fault 20", lambda: suite.fault(20))
+    check(suite.status()["protected"] and suite.definitions()["state"] == "ready", "status: %r" % suite.status())
+    code, doc = suite.scan("start", path)
+    counts = {k: v for k, v in doc["counts"].items() if v}
+    check(code == 2 and counts == {"unscannable": 1}, "scan: exit %d, %r" % (code, doc))
+
+
+def case_a_worker_crashes():
+    room, _ = suite.engine()
+    restarts = suite.definitions()["restarts"]
+    trouble("CRASH")
+    check(suite.engine()[0] == room, "the room died")
+    check(suite.definitions()["restarts"] >= restarts + 2, "workers: %r" % suite.definitions())
+
+
+def case_a_worker_loops():
+    """Ten seconds and once more on a fresh one; the others do not wait for it."""
+    top = directory("while-it-loops")
+    path = write(w + "/loop", b"AMP-TEST-LOOP of this test\n")
+    begin = time.monotonic()
+    bad = mixture(top, 0, 60, 6)
+    expect_exactly(top, bad)
+    check(time.monotonic() - begin < 9 * harness.SLOW, "they waited %.0f s" % (time.monotonic() - begin))
+    wait_for("it to be unscannable", lambda: unscannable(path))
+    check(time.monotonic() - begin > 9, "not tried")
+    check(os.path.exists(path), "an error convicted it")
+
+
+def case_a_worker_wants_memory():
+    trouble("MEMORY")
+
+
+def case_a_worker_breaks_its_filter():
+    trouble("SYSCALL")
+
+
+def case_a_worker_forks():
+    trouble("FORK")
+
+
+def case_a_worker_leaves():
+    trouble("EXIT")
+
+
+# -- liars (point 2) -----------------------------------------------------------------
+
+
+def case_a_liar_says_clean():
+    """What it let pass is found afterwards."""
+    top = directory("liar-clean")
+    seen = suite.counters()
+    write(top + "/trigger", b"AMP-TEST-TURN-LIAR-CLEAN of this test\n")
+    suite.wait_idle()
+    bad = mixture(top, 0, 400, 1)
+    expect_exactly(top, bad, 90)
+    now = suite.counters()
+    grown = {k: v - seen.get(k, 0) for k, v in now.items() if v != seen.get(k, 0)}
+    check(suite.fault(20), "nobody disagreed: %r" % grown)
+
+
+def case_a_liar_convicts():
+    """Its word alone moves nothing and kills nobody."""
+    another_suite("seam-bad", programs=SEAM)
+    program = write(w + "/bystander", harness.program_bytes("bystander"), 0o755)
+    suite.wait_idle()
+    top = directory("liar-bad")
+    write(top + "/trigger", b"AMP-TEST-TURN-LIAR-BAD of this test\n")
+    suite.wait_idle()
+    p = subprocess.Popen([program, "600"])
+    try:
+        paths = [write("%s/%d" % (top, i), b"not bad at all %d\n" % i) for i in range(100)]
+        os.utime(program)
+        suite.wait_idle()
+        wait_for("fault 20", lambda: suite.fault(20))
+        check(not detected_below(w), "convicted: %r" % detected_below(w))
+        check(all(os.path.exists(q) for q in paths) and os.path.exists(program), "taken")
+        check(p.poll() is None, "killed")
+    finally:
+        p.kill()
+        p.wait()
+    expect_exactly(top, mixture(top, 200, 20, 5))
+
+
+# -- processes that are killed (point 2) ------------------------------------------
+
+
+WRITER = r"""
+import os, sys, time
+top, n, seconds, body = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4].encode()
+begin = time.monotonic()
+for i in range(n):
+    with open("%s/%d" % (top, i), "wb") as f:
+        f.write(b"infected %d: " % i + body + b"\n" if i % 10 == 0 else b"clean file %d\n" % i)
+    ahead = begin + seconds * i / n - time.monotonic()
+    if ahead > 0:
+        time.sleep(ahead)
+"""
+
+
+def kill_while_files_are_written(name, victims, n=1500, seconds=15, pause=1.5):
+    """victims(): pids to kill. Every infected file is found once, no clean one is touched."""
+    top = directory(name)
+    p = subprocess.Popen([sys.executable, "-c", WRITER, top, str(n), str(seconds), harness.BODY.decode()])
+    killed = 0
+    while p.poll() is None:
+        for pid in victims():
+            try:
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:
+                pass
+        time.sleep(pause)
+    check(p.returncode == 0 and killed >= 5, "writer %d, killed %d" % (p.returncode, killed))
+    suite.wait_ready()
+    suite.wait_engine()
+    expect_exactly(top, ["%s/%d" % (top, i) for i in range(0, n, 10)], 90)
+    left = [i for i in range(n) if i % 10 and not os.path.exists("%s/%d" % (top, i))]
+    check(not left, "clean, yet gone: %r" % left[:5])
+
+
+def case_workers_are_killed():
+    another_suite("kills")
+    rnd = random.Random(int(os.environ.get("AMP_SEED", "5")))
+
+    def some_workers():
+        workers = [pid for pids in suite.engine()[1].values() for pid in pids]
+        return rnd.sample(workers, (len(workers) + 1) // 2)
+
+    kill_while_files_are_written("workers", some_workers, pause=0.3)
+
+
+def case_zygotes_are_killed():
+    kill_while_files_are_written("zygotes", lambda: list(suite.engine()[1]))
+
+
+def case_the_room_is_killed():
+    kill_while_files_are_written("room", lambda: [pid for pid in [suite.engine()[0]] if pid], pause=2)
+
+
+# -- what a wrong signature must not do (point 5) --------------------------------------
+
+
+def own_inode_over(path, directory):
+    """The same content there, but a file of this test's own: a mistake would cost nobody anything."""
+    real = os.path.realpath(path)
+    copy = "%s/%s" % (directory, os.path.basename(real))
+    shutil.copy2(real, copy)
+    run("mount", "--bind", copy, real)
+    return real
+
+
+def case_foundations():
+    """Each convicted by a signature: critical fault, nothing moved, nobody killed."""
+    top = harness.mount_tmpfs(harness.BASE + "/foundations", "mode=755,exec")
+    paths = [own_inode_over(p, top) for p in FOUNDATIONS if os.path.exists(p)]
+    check(len(paths) >= 3, "only %r" % paths)
+    found = harness.BASE + "/wrong"
+    own = harness.BASE + "/wrong-suite/bin/ampcli"
+    another_suite("wrong-suite", dirs=[defs, harness.definitions(found)], watch=top)
+    paths += [own, own.replace("ampcli", "ampscand")]
+    lines = [harness.md5_line(open(p, "rb").read(), "Amp.Wrong.%d" % i) for i, p in enumerate(paths)]
+    # A program of nobody's with the same signature is taken: it is the inode that counts.
+    stranger = write(top + "/stranger", open(paths[0], "rb").read())
+    before = {p: os.stat(p) for p in paths}
+    shell = subprocess.Popen(["/bin/bash", "-c", "read line"], stdin=subprocess.PIPE)
+    pids = suite.pids()
+    try:
+        harness.put(found + "/wrong.hdb", "\n".join(lines) + "\n")
+        suite.wait_engine(2)
+        for p in paths:
+            code, doc = suite.scan("start", p)
+            check(code == 1 and doc["threats"] == 1, "%s: exit %d, %r" % (p, code, doc))
+            check(suite.fault(21), "%s: no fault" % p)
+            rows = [r for r in suite.history("foundation_convicted") if os.path.basename(r["path"]) == os.path.basename(p)]
+            check(rows, "%s: not recorded: %r" % (p, suite.history("foundation_convicted")))
+        critical = [f for f in suite.status()["faults"] if f["number"] == 21]
+        check(critical and critical[0]["severity"] == "critical" and critical[0]["remedy"], "fault: %r" % critical)
+        # On access too.
+        os.close(os.open(top + "/" + os.path.basename(paths[0]), os.O_WRONLY))
+        os.rename(stranger, stranger + "-again")
+        wait_for("the stranger to be taken", lambda: not os.path.exists(stranger + "-again"))
+        suite.wait_idle()
+        for p, st in before.items():
+            now = os.stat(p)
+            check((now.st_ino, now.st_size, now.st_nlink) == (st.st_ino, st.st_size, st.st_nlink), "%s was touched" % p)
+        check(shell.poll() is None, "bash was killed")
+        check({k: v for k, v in suite.pids().items() if k != "ampengine"}
+              == {k: v for k, v in pids.items() if k != "ampengine"}, "of the suite somebody was killed")
+        rows = [r for r in suite.history() if r["type"] in ("threat_quarantined", "process_killed")]
+        check(len(rows) == 1, "acted: %r" % rows)
+    finally:
+        shell.kill()
+        shell.wait()
+        for p in paths:
+            harness.umount(p)
+
+
+def old_files(path, image, n):
+    """An ext4 with n infected files that are three days old, whatever their inodes' clock: set on the image."""
+    then = int(time.time()) - 3 * DAY
+    harness.mount_ext4(path, image, 64)
+    commands = []
+    for i in range(n):
+        ino = os.stat(write("%s/old-%d" % (path, i), harness.infected("old %d" % i))).st_ino
+        commands += ["set_inode_field <%d> %s @%d" % (ino, f, then) for f in ("ctime", "mtime", "atime", "crtime")]
+    check(harness.umount(path), "umount")
+    with open(image + ".commands", "w") as f:
+        f.write("\n".join(commands) + "\n")
+    run("debugfs", "-w", "-f", image + ".commands", image)
+    run("mount", "-o", "loop", image, path)
+    ages = {time.time() - os.stat("%s/old-%d" % (path, i)).st_ctime > 2 * DAY for i in range(n)}
+    check(ages == {True}, "they are not old")
+    return path
+
+
+def there(top):
+    return [n for n in os.listdir(top) if n.startswith("old-")]
+
+
+def brake():
+    rows = (suite.cli("brake", "show")[1] or [])
+    return [r for r in rows if r["signature"].startswith(harness.BODY_NAME)]
+
+
+def case_the_brake():
+    """Of 100 old files that one signature matches 20 are taken; the rest when an administrator says so."""
+    top = old_files(harness.BASE + "/old", harness.BASE + "/old.img", 100)
+    another_suite("brake", watch=top)
+    code, doc = suite.scan("start", top)
+    check(code == 1 and doc["threats"] == 100, "exit %d: %r" % (code, doc))
+    wait_for("20 to be taken", lambda: len(there(top)) == 80)
+    suite.wait_idle()
+    time.sleep(2)
+    check(len(there(top)) == 80, "%d left" % len(there(top)))
+    check(suite.fault(22), "no fault")
+    rows = brake()
+    check(len(rows) == 1 and rows[0]["holds"] and rows[0]["held"] == 80, "shown: %r" % rows)
+    check(len(suite.history("threat_held")) == 80, "recorded: %d" % len(suite.history("threat_held")))
+    # Another signature is not held, nor is what is new: the brake is for old files.
+    path = write(top + "/eicar", harness.eicar())
+    wait_for("EICAR to be taken", lambda: not os.path.exists(path))
+
+    old = suite.pids()["ampscand"]
+    os.kill(old, signal.SIGKILL)
+    wait_for("its successor", lambda: suite.pids().get("ampscand") not in (None, old))
+    suite.wait_ready()
+    suite.wait_engine()
+    check(brake() == rows and suite.fault(22), "after its death: %r" % brake())
+    suite.scan("start", top)
+    suite.wait_idle()
+    check(len(there(top)) == 80, "%d left after another scan" % len(there(top)))
+
+    suite.stop()
+    suite.start()
+    suite.wait_engine()
+    check(brake() == rows and len(there(top)) == 80, "after a restart: %r" % brake())
+
+    code, _ = suite.cli("brake", "release", rows[0]["signature"])
+    check(code == 0, "release: exit %d" % code)
+    wait_for("the rest to be taken", lambda: not there(top))
+    wait_for("the fault to clear", lambda: not suite.fault(22))
+    entries = [e for e in suite.cli("quarantine", "list", "--limit", "0")[1] if e["detection"].startswith(harness.BODY_NAME)]
+    check(len(entries) == 100, "%d in the vault" % len(entries))
+
+
+harness.main(globals())
