@@ -1,0 +1,366 @@
+"""Scans on demand (issue "The engine", point 6).
+
+A tree of 50,000 files (AMP_SCAN_FILES: other numbers) scanned, stopped,
+paused, resumed, with every process killed in turn: each file judged, threats
+dealt with once, totals equal find's. What is no file, what changes meanwhile,
+exit codes, the schedule, running programs.
+"""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import harness
+from harness import check, run, wait_for, write
+
+FILES = int(os.environ.get("AMP_SCAN_FILES", "50000"))
+BELOW = 500  # files of a directory
+INFECTED = 12
+PROGRAM = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n"
+
+
+def setup(base):
+    global suite, w, defs, program
+    w = harness.mount_tmpfs(base + "/w", "mode=1777,exec")
+    harness.compile_c(PROGRAM, base + "/program", "-static")
+    program = open(base + "/program", "rb").read()
+    defs = harness.definitions(base + "/definitions", harness.md5_line(program, "Amp.Test.Program"))
+    # What lay there before the first start only a scan finds.
+    make_tree(w + "/tree")
+    write(w + "/program", program, 0o755)
+    new_suite("scan")
+
+
+def new_suite(name, mode="protect", **policy):
+    global suite
+    suite = harness.Suite(harness.BASE, [w], name=name, mode=mode, engine="on", definitions=[defs])
+    suite.policy.update(policy)
+    suite.configure()
+    suite.start()
+    suite.wait_engine()
+
+
+def teardown():
+    suite.cleanup()
+
+
+def make_tree(top):
+    rnd = random.Random(6)
+    bad = set(rnd.sample(range(FILES), INFECTED))
+    for i in range(FILES):
+        d = "%s/%03d/%02d" % (top, i // BELOW // 10, i // BELOW % 10)
+        if i % BELOW == 0:
+            os.makedirs(d)
+        with open("%s/%d" % (d, i), "wb") as f:
+            f.write(harness.infected(i) if i in bad else b"clean %d\n" % i)
+
+
+def totals(top):
+    """(files, bytes) by find."""
+    sizes = run("find", top, "-xdev", "-type", "f", "-printf", "%s\\n").stdout.split()
+    return len(sizes), sum(map(int, sizes))
+
+
+def infected_below(top):
+    r = run("grep", "-rlF", harness.BODY.decode(), top, check=False)
+    return sorted(r.stdout.decode().split("\n")[:-1])
+
+
+def start(*argv):
+    code, doc = suite.cli("scan", "start", *argv)
+    check(code == 0 and doc and doc["id"], "scan start: exit %d, %r" % (code, doc))
+    return doc["id"]
+
+
+def show(ident):
+    return suite.cli("scan", "show", str(ident))[1] or {}
+
+
+def wait_state(ident, *states, seconds=harness.SOON):
+    def reached():
+        doc = show(ident)
+        return doc if doc.get("state") in states else None
+
+    return wait_for("scan %s to be %s" % (ident, " or ".join(states)), reached, seconds)
+
+
+def counts(doc):
+    return {k: v for k, v in doc["counts"].items() if v}
+
+
+def control(what, ident):
+    code, doc = suite.cli("scan", what, str(ident))
+    check(code == 0, "scan %s: exit %d, %r" % (what, code, doc))
+    return doc
+
+
+# -- the tree ----------------------------------------------------------------------
+
+
+def case_pause_resume_and_every_process_killed():
+    top = w + "/tree"
+    files, size = totals(top)
+    bad = infected_below(top)
+    check((files, len(bad)) == (FILES, INFECTED), "the tree: %d files, %d infected" % (files, len(bad)))
+    ident = start(top)
+    wait_for("it to have begun", lambda: show(ident)["files"] > 0)
+    control("pause", ident)
+    wait_state(ident, "paused")
+    time.sleep(1)
+    stands = show(ident)["files"]
+    time.sleep(2)
+    check(show(ident)["files"] == stands < files, "paused, yet it went on: %d, %d" % (stands, show(ident)["files"]))
+    control("resume", ident)
+    for victim in ("ampscand", "ampread+++", "ampengine", "zygote", "ampread", "worker", "ampquard", "ampcloudd", "ampmon"):
+        if show(ident).get("state") == "done":
+            break
+        kill(victim)
+        wait_for("it to go on", lambda: show(ident).get("state") in ("running", "done"))
+        time.sleep(0.3)
+    else:
+        victim = None
+    check(FILES < 50000 or victim is None, "done before %s was killed" % victim)
+    doc = wait_state(ident, "done", seconds=180)
+    check((doc["files"], doc["bytes"]) == (files, size), "%d files, %d bytes; find: %d, %d" % (
+        doc["files"], doc["bytes"], files, size))
+    check(doc["threats"] == INFECTED and counts(doc) == {"clean": FILES - INFECTED}, "counted: %r" % doc)
+    expect_dealt_with_once(bad)
+
+
+def kill(victim):
+    room, zygotes = suite.engine()
+    pids = suite.pids()
+    if victim == "zygote":
+        chosen = list(zygotes)
+    elif victim == "worker":
+        chosen = [p for workers in zygotes.values() for p in workers][:1]
+    elif victim == "ampmon":
+        chosen = [p for n, p in pids.items() if n.startswith("ampmon") and p != suite.pidfile()]
+    elif victim.startswith("ampread"):
+        numbers = {s["name"]: s["pid"] for s in suite.status()["services"]}
+        chosen = [numbers["ampread/3" if victim.endswith("+") else "ampread"]]
+    else:
+        chosen = [pids[victim]]
+    for pid in chosen:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def expect_dealt_with_once(bad):
+    suite.wait_ready()
+    suite.wait_idle()
+    wait_for("them to be taken", lambda: not [p for p in bad if os.path.exists(p)])
+
+    def outcomes():
+        rows = [r for r in suite.history("threat_quarantined") if r["path"] in bad]
+        return rows if len(rows) >= len(bad) else None
+
+    rows = wait_for("an outcome of each", outcomes)
+    check(sorted(r["path"] for r in rows) == bad, "taken more than once: %r" % [r["path"] for r in rows])
+    found = sorted(r["path"] for r in suite.detections() if r["path"] in bad)
+    check(found == bad, "found: %r" % found)
+    entries = suite.cli("quarantine", "list", "--limit", "0")[1]
+    check(len(entries) == len(bad), "%d in the vault" % len(entries))
+
+
+def case_the_same_tree_again():
+    """Nothing is read that is known and has not changed."""
+    top = w + "/tree"
+    files, size = totals(top)
+    begin = time.monotonic()
+    code, doc = suite.scan("start", top, seconds=120)
+    check(code == 0 and (doc["files"], doc["bytes"]) == (files, size), "exit %d: %r" % (code, doc))
+    # What a process that was killed knew is gone with it.
+    code, doc = suite.scan("start", top, seconds=120)
+    check(code == 0 and doc["cached"] == doc["files"] == files, "exit %d: %r" % (code, doc))
+    check(counts(doc) == {"clean": files}, "counted: %r" % doc)
+    print("# %d files, twice again: %.1f s" % (files, time.monotonic() - begin), flush=True)
+
+
+def case_stop():
+    write(w + "/tree/changed", b"so that there is something to do\n")
+    ident = start(w)
+    control("stop", ident)
+    doc = wait_state(ident, "stopped")
+    time.sleep(1)
+    check(show(ident)["files"] == doc["files"] and doc["ended_ns"], "it went on: %r" % show(ident))
+    code, _ = suite.cli("scan", "resume", str(ident))
+    check(code != 0, "resumed what was stopped")
+
+
+def case_listed():
+    code, doc = suite.cli("scan", "list")
+    check(code == 0 and len(doc) >= 4, "list: %d %r" % (code, doc))
+    numbers = [d["id"] for d in doc]
+    check(numbers == sorted(numbers, reverse=True) and len(set(numbers)) == len(numbers), "ids: %r" % numbers)
+    status = suite.status()
+    check(status["last_scan"] and status["last_scan"] != "none", "status: %r" % status["last_scan"])
+
+
+# -- what is no file, and what others do to it ----------------------------------------
+
+
+def case_what_is_no_file():
+    """Counted by its kind, never opened: a FIFO's writer goes on waiting, a device is not touched."""
+    top = w + "/odd"
+    os.makedirs(top + "/sub/sub")
+    write(top + "/sub/file", b"one\n")
+    write(top + "/sub/sub/file", harness.infected("odd"))
+    os.symlink("..", top + "/sub/up")
+    os.symlink("self", top + "/self")
+    os.symlink("/etc/passwd", top + "/passwd")
+    os.symlink(top, top + "/sub/sub/round")
+    os.mkfifo(top + "/fifo")
+    os.mknod(top + "/null", 0o666 | 0o020000, os.makedev(1, 3))
+    os.mknod(top + "/disk", 0o600 | 0o060000, os.makedev(7, 63))
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(top + "/socket")
+    writer = subprocess.Popen(["sh", "-c", "echo waits > %s/fifo" % top])
+    try:
+        code, doc = suite.scan("start", top)
+        check(code == 1, "exit %d: %r" % (code, doc))
+        check(counts(doc) == {"clean": 1, "symlink": 4, "special": 4} and doc["threats"] == 1, "counted: %r" % doc)
+        check((doc["files"], doc["threats"]) == (2, 1), "counted: %r" % doc)
+        check(writer.poll() is None, "the FIFO was opened")
+    finally:
+        writer.kill()
+        writer.wait()
+    code, rows = suite.cli("scan", "files", str(doc["id"]))
+    kinds = {os.path.basename(r["path"]): r["kind"] for r in rows}
+    check(kinds.get("fifo") == kinds.get("socket") == "special", "files: %r" % rows)
+    wait_for("it to be taken", lambda: not os.path.exists(top + "/sub/sub/file"))
+
+
+def case_a_link_given_is_followed():
+    write(w + "/odd/linked", b"linked\n")
+    os.symlink(w + "/odd/linked", w + "/link")
+    code, doc = suite.scan("start", w + "/link")
+    check(code == 0 and doc["files"] == 1, "exit %d: %r" % (code, doc))
+
+
+def case_proc_and_sys():
+    """They end, whatever is in them."""
+    for top in ("/proc/self", "/proc/sys/kernel", "/sys/kernel", "/dev"):
+        code, doc = suite.scan("start", top)
+        check(code in (0, 2) and doc and doc["state"] in ("done", "failed"), "%s: exit %d: %r" % (top, code, doc))
+    check(suite.status()["protected"], "status: %r" % suite.status())
+
+
+REWRITER = r"""
+import os, sys, time
+top, body = sys.argv[1], sys.argv[2].encode()
+n = 0
+while True:
+    for i in range(40):
+        with open("%s/%d" % (top, i), "wb") as f:
+            f.write(b"infected " + body if (n + i) % 2 else b"clean " + b"." * 4000)
+        with open("%s/clean-%d" % (top, i), "wb") as f:
+            f.write(b"always clean %d " % n * (n % 300))
+        try:
+            os.rename("%s/moving-%d" % (top, n % 2), "%s/moving-%d" % (top, (n + 1) % 2))
+            os.truncate("%s/clean-%d" % (top, i), n % 50)
+        except OSError:
+            pass
+    n += 1
+"""
+
+
+def case_files_that_change_under_the_scan():
+    """No crash, and never a word on content that was not there: what is always clean stays."""
+    top = w + "/changing"
+    os.makedirs(top + "/moving-0/below")
+    for i in range(200):
+        write("%s/moving-0/below/%d" % (top, i), b"moves %d\n" % i)
+    before = suite.pids()
+    p = subprocess.Popen([sys.executable, "-c", REWRITER, top, harness.BODY.decode()])
+    try:
+        for _ in range(4):
+            code, doc = suite.scan("start", top)
+            check(doc and doc["state"] == "done" and code in (0, 1, 2), "exit %d: %r" % (code, doc))
+        check(p.poll() is None, "the writer died")
+    finally:
+        p.kill()
+        p.wait()
+    suite.wait_idle(120)
+    rows = [r for r in suite.detections() if r["path"].startswith(top + "/")]
+    wrong = [r for r in rows if "/clean-" in r["path"] or "/below/" in r["path"]]
+    check(not wrong, "convicted: %r" % wrong[:3])
+    clean = harness.sha256(b"clean " + b"." * 4000)
+    check(not [r for r in rows if r["sha256"] == clean], "clean content convicted")
+    check(len(os.listdir(top + "/moving-0/below" if os.path.exists(top + "/moving-0") else top + "/moving-1/below")) == 200,
+          "some are gone")
+    check(suite.pids() == before, "somebody died: %r %r" % (before, suite.pids()))
+    left = [i for i in range(40) if os.path.exists("%s/%d" % (top, i))
+            and harness.BODY in open("%s/%d" % (top, i), "rb").read()]
+    check(not left, "infected at the end and still there: %r" % left)
+
+
+# -- where, when, what -----------------------------------------------------------------
+
+
+def case_exit_codes():
+    top = w + "/codes"
+    os.makedirs(top + "/clean")
+    write(top + "/clean/file", b"clean\n")
+    check(suite.scan("start", top + "/clean")[0] == 0, "clean")
+    code, doc = suite.scan("start", top + "/nonexistent")
+    check(code == 2, "nothing there: exit %d: %r" % (code, doc))
+    outside = harness.mount_tmpfs(harness.BASE + "/outside")
+    write(outside + "/file", harness.infected("codes"))
+    code, doc = suite.scan("start", top + "/clean", outside)
+    check(code == 1 and doc["files"] == 2 and doc["threats"] == 1, "infected: exit %d: %r" % (code, doc))
+    wait_for("it to be taken, though nobody watches there", lambda: not os.path.exists(outside + "/file"))
+    check(suite.cli("scan", "start", "relative", user="nobody")[0] != 0, "somebody else than root")
+
+
+def case_one_file_system():
+    top = w + "/mounts"
+    os.makedirs(top + "/below")
+    write(top + "/file", b"here\n")
+    harness.mount_tmpfs(top + "/below")
+    write(top + "/below/file", b"there\n")
+    code, doc = suite.scan("start", top)
+    check(code == 0 and doc["files"] == 2, "all: exit %d: %r" % (code, doc))
+    code, doc = suite.scan("start", "--one-file-system", top)
+    check(code == 0 and doc["files"] == 1 and counts(doc).get("mount") == 1, "one: exit %d: %r" % (code, doc))
+    harness.umount(top + "/below")
+
+
+def case_flash_finds_what_runs():
+    """Started before the suite: no event told of it."""
+    suite.stop()
+    path = write(w + "/program-running", program, 0o755)
+    p = subprocess.Popen([path])
+    try:
+        new_suite("flash", mode="audit")
+        time.sleep(1)
+        code, doc = suite.scan("flash", seconds=120)
+        check(code == 1 and doc["threats"] >= 1 and doc["kind"] == "flash", "exit %d: %r" % (code, doc))
+        suite.wait_detected(path)
+    finally:
+        p.kill()
+        p.wait()
+
+
+def case_the_schedule():
+    """Once a scan that begins within the next minute or two, by itself."""
+    suite.stop()
+    at = time.localtime(time.time() + 65)
+    new_suite("schedule", scan_schedule=["flash daily %02d:%02d" % (at.tm_hour, at.tm_min)])
+
+    def begun():
+        rows = [d for d in suite.cli("scan", "list")[1] or [] if d["scheduled"]]
+        return rows
+
+    rows = wait_for("a scheduled scan", begun, 150)
+    check(len(rows) == 1 and rows[0]["kind"] == "flash", "scans: %r" % rows)
+
+
+harness.main(globals())
