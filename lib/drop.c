@@ -32,10 +32,21 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define CAP_BIT(cap) (UINT64_C(1) << (cap))
 
-/* tmpfs that becomes the root: room for the mount point and nothing else. */
-#define VIEW_OPTIONS "size=4k,nr_inodes=4,mode=0755"
+/* tmpfs that becomes the root: room for mount points and nothing else. */
+#define VIEW_OPTIONS "size=4k,nr_inodes=%zu,mode=0755"
+#define VIEW_INODES  4U /* the root, /data, and the kernel's own */
+#define MOUNT_INODES 2U /* a mount's directory and the one it is in */
 #define DATA_MOUNT   "data"
 #define DATA_PATH    "/" DATA_MOUNT
+
+#define MOUNT_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+/* linux/ioprio.h, which older headers lack. */
+#define IOPRIO_WHO_PROCESS   1
+#define IOPRIO(class, level) (((class) << 13) | (level))
+#define IOPRIO_CLASS_BE	     2
+#define IOPRIO_CLASS_IDLE    3
+#define IOPRIO_BE_LOWEST     7
 
 /* No set-uid root, no keeping or raising, and none of it to be undone. */
 #define SECURE_BITS                                                                                          \
@@ -58,6 +69,8 @@ static int check_request(const struct amp_drop *d)
 	if (!d->role || d->role->id == AMP_ROLE_MON || d->uid == 0 || d->gid == 0)
 		return fail(EINVAL);
 	if (d->uid == (uid_t)-1 || d->gid == (gid_t)-1 || (pivoted && !d->view_dir))
+		return fail(EINVAL);
+	if (d->instance >= d->role->instances || (!pivoted && d->mount_count > 0))
 		return fail(EINVAL);
 	return 0;
 }
@@ -87,6 +100,25 @@ static int warm_up(const struct amp_drop *d)
 	return personality(PER_LINUX) < 0 ? -1 : 0;
 }
 
+static int set_priority(int nice_level, int policy, int io)
+{
+	const struct sched_param none = {0};
+
+	if (setpriority(PRIO_PROCESS, 0, nice_level) < 0 || sched_setscheduler(0, policy, &none) < 0)
+		return -1;
+	return (int)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, io);
+}
+
+/* Below what the machine is there for. What comes later, threads and forks, inherits it. */
+static int step_back(const struct amp_drop *d)
+{
+	if (d->role->idle_last > 0 && d->instance >= d->role->instances - d->role->idle_last)
+		return set_priority(19, SCHED_BATCH, IOPRIO(IOPRIO_CLASS_IDLE, 0));
+	if (d->role->background)
+		return set_priority(10, SCHED_BATCH, IOPRIO(IOPRIO_CLASS_BE, IOPRIO_BE_LOWEST));
+	return 0;
+}
+
 static int build_namespaces(const struct amp_drop *d)
 {
 	int flags = CLONE_NEWIPC | CLONE_NEWUTS;
@@ -98,44 +130,80 @@ static int build_namespaces(const struct amp_drop *d)
 	return unshare(flags);
 }
 
+/* A host directory at a mount point relative to the new root. */
+static int bind_directory(const char *source, const char *at, unsigned long flags)
+{
+	if (mount(source, at, NULL, MS_BIND, NULL) < 0)
+		return -1;
+	return mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MOUNT_FLAGS | flags, NULL);
+}
+
 static int bind_data(const char *data_dir)
 {
-	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-
 	if (mkdir(DATA_MOUNT, 0755) < 0)
 		return -1;
-	if (mount(data_dir, DATA_MOUNT, NULL, MS_BIND, NULL) < 0)
+	return bind_directory(data_dir, DATA_MOUNT, 0);
+}
+
+/* "/sig/0" becomes "sig", where it is not there yet, and "sig/0". */
+static int make_mount_point(const char *at)
+{
+	char upper[NAME_MAX + 1];
+	const char *slash = strchr(at, '/');
+	size_t n = slash ? (size_t)(slash - at) : 0;
+
+	if (n >= sizeof(upper) || (slash && strchr(slash + 1, '/')))
+		return fail(ENAMETOOLONG);
+	memcpy(upper, at, n);
+	upper[n] = '\0';
+	if (slash && mkdir(upper, 0755) < 0 && errno != EEXIST)
 		return -1;
-	return mount(NULL, DATA_MOUNT, NULL, MS_REMOUNT | MS_BIND | flags, NULL);
+	return mkdir(at, 0755);
+}
+
+static int build_mount(const struct amp_drop_mount *m)
+{
+	if (m->at[0] != '/' || make_mount_point(m->at + 1) < 0)
+		return m->at[0] != '/' ? fail(EINVAL) : -1;
+	if (m->source)
+		return bind_directory(m->source, m->at + 1, MS_RDONLY);
+	return mount("amp", m->at + 1, "tmpfs", MOUNT_FLAGS, m->options);
+}
+
+static int build_mounts(const struct amp_drop *d)
+{
+	for (size_t i = 0; i < d->mount_count; i++)
+		if (build_mount(&d->mounts[i]) < 0)
+			return -1;
+	return 0;
 }
 
 /* The new root over the old one, then the old one away (pivot_root(2), NOTES). */
-static int swap_root(void)
+static int swap_root(const char *options)
 {
-	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
-
 	if (syscall(SYS_pivot_root, ".", ".") < 0)
 		return -1;
 	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return -1;
-	return mount(NULL, "/", NULL, MS_REMOUNT | flags, VIEW_OPTIONS);
+	return mount(NULL, "/", NULL, MS_REMOUNT | MOUNT_FLAGS | MS_RDONLY, options);
 }
 
 static int build_view(const struct amp_drop *d)
 {
-	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	char options[128];
 
 	if (d->role->view != AMP_VIEW_PIVOTED)
 		return 0;
+	snprintf(options, sizeof(options), VIEW_OPTIONS, VIEW_INODES + MOUNT_INODES * d->mount_count);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return -1;
-	if (mount("amp", d->view_dir, "tmpfs", flags, VIEW_OPTIONS) < 0)
+	if (mount("amp", d->view_dir, "tmpfs", MOUNT_FLAGS, options) < 0)
 		return -1;
 	if (chdir(d->view_dir) < 0)
 		return -1;
-	if (d->data_dir && bind_data(d->data_dir) < 0)
+	if ((d->data_dir && bind_data(d->data_dir) < 0) || build_mounts(d) < 0)
 		return -1;
-	return swap_root();
+	return swap_root(options);
 }
 
 static int limit(__rlimit_resource_t what, uint64_t value)
@@ -304,8 +372,7 @@ static int call_before_seal(const struct amp_drop *d)
 /* Counted per uid but looked at in clone() only: 0 is right once the threads run. */
 static int build_process_limit(const struct amp_drop *d)
 {
-	(void)d;
-	return limit(RLIMIT_NPROC, 0);
+	return limit(RLIMIT_NPROC, d->role->processes);
 }
 
 static int build_filter(const struct amp_drop *d)
@@ -320,6 +387,7 @@ static const struct wall {
 	{"role and ids", check_request},
 	{"single thread", check_single_thread},
 	{"process state", warm_up},
+	{"priority", step_back},
 	{"namespaces", build_namespaces},
 	{"view of the file system", build_view},
 	{"resource limits", build_limits},

@@ -21,6 +21,7 @@ struct amp_drop_mount {
 
 struct amp_drop {
 	const struct amp_role *role;
+	unsigned instance;
 	uid_t uid; /* looked up by ampmon; never 0 */
 	gid_t gid;
 	const char *view_dir; /* an existing root-owned directory to pivot on */

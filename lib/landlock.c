@@ -44,6 +44,9 @@
 	(READ_RIGHTS | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |                         \
 	 LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE)
 
+/* libclamav's: directories too. */
+#define TREE_RIGHTS (OWN_DIR_RIGHTS | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR)
+
 /* struct landlock_ruleset_attr as of ABI 6. */
 struct ruleset {
 	uint64_t fs;
@@ -89,9 +92,9 @@ static size_t rights_of_abi(int abi, struct ruleset *rs)
 	return size;
 }
 
-static int allow_below(int ruleset, const char *dir, uint64_t handled)
+static int allow_below(int ruleset, const char *dir, uint64_t rights)
 {
-	struct landlock_path_beneath_attr rule = {.allowed_access = OWN_DIR_RIGHTS & handled};
+	struct landlock_path_beneath_attr rule = {.allowed_access = rights};
 	long rc;
 
 	rule.parent_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -102,7 +105,7 @@ static int allow_below(int ruleset, const char *dir, uint64_t handled)
 	return (int)rc;
 }
 
-int amp_landlock_apply(const char *writable_dir)
+static int apply(const char *writable_dir, uint64_t rights)
 {
 	struct ruleset rs;
 	size_t size = rights_of_abi(amp_landlock_abi(), &rs);
@@ -116,9 +119,19 @@ int amp_landlock_apply(const char *writable_dir)
 	if (fd < 0)
 		return -1;
 	if (writable_dir)
-		rc = allow_below(fd, writable_dir, rs.fs);
+		rc = allow_below(fd, writable_dir, rights & rs.fs);
 	if (rc == 0)
 		rc = (int)syscall(SYS_landlock_restrict_self, fd, 0);
 	close(fd);
 	return rc;
+}
+
+int amp_landlock_apply(const char *writable_dir)
+{
+	return apply(writable_dir, OWN_DIR_RIGHTS);
+}
+
+int amp_landlock_apply_tree(const char *writable_dir)
+{
+	return apply(writable_dir, TREE_RIGHTS);
 }

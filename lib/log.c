@@ -432,15 +432,11 @@ static void after_fork_child(void)
 	init_conditions();
 }
 
-/* What the thread needs and what is made only once. 0 or an error number. */
-static int prepare_thread(void)
+/* 0 or an error number. */
+static int handle_forks(void)
 {
 	int rc;
 
-	if (!state.ring)
-		state.ring = malloc(RING_SIZE);
-	if (!state.ring)
-		return ENOMEM;
 	if (state.fork_handled)
 		return 0;
 	rc = pthread_atfork(before_fork, after_fork_parent, after_fork_child);
@@ -449,6 +445,14 @@ static int prepare_thread(void)
 		state.fork_handled = true;
 	}
 	return rc;
+}
+
+/* What the thread needs and what is made only once. 0 or an error number. */
+static int prepare_thread(void)
+{
+	if (!state.ring)
+		state.ring = malloc(RING_SIZE);
+	return state.ring ? handle_forks() : ENOMEM;
 }
 
 static int create_writer(void)
@@ -468,6 +472,14 @@ static int create_writer(void)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 	return rc;
+}
+
+int amp_log_stay_single(void)
+{
+	int rc = handle_forks();
+
+	errno = rc;
+	return rc ? -1 : 0;
 }
 
 int amp_log_start_thread(void)

@@ -26,6 +26,12 @@ void amp_log_open(const char *component, int fd, enum amp_log_level level);
  */
 int amp_log_start_thread(void);
 
+/*
+ * For who forks: there will be no thread, and every line is written by its caller, here
+ * and in the children, who wait for the disk then. 0, or -1 and errno.
+ */
+int amp_log_stay_single(void);
+
 void amp_log_set_level(enum amp_log_level level);
 
 /* Lines written from now on go to fd (dup3'd over the old descriptor, which keeps

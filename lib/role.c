@@ -38,7 +38,7 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.syscalls = AMP_SYS_LOOP | AMP_SYS_WHO | AMP_SYS_ACCEPT,
 			.nofile = 8192,	       /* pidfds and, in fd mode, files of events in hand */
 			.file_size = 16 * MIB, /* its log */
-			.start_order = 4,
+			.start_order = 5,
 		},
 	/* Opens and hashes any file read-only. The last but one instance walks for
 	 * repairs, the last is for scans on demand (scand.h). */
@@ -55,7 +55,8 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.landlock = true,
 			.syscalls = AMP_SYS_LOOP | AMP_SYS_READ_FILE | AMP_SYS_SNAPSHOT,
 			.nofile = 512,
-			.file_size = 16 * MIB, /* its log */
+			.file_size = 1024 * MIB, /* its log; a memfd is limited by it as well */
+			.idle_last = 1,
 			.start_order = 3,
 		},
 	/* Owns events.db. */
@@ -110,7 +111,7 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.file_size = 128 * MIB, /* its log; a member of an archive in a slot */
 			.processes = 64,
 			.background = true,
-			.start_order = 3,
+			.start_order = 4,
 		},
 };
 

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define CONF_SECONDS	 10
+#define CONF_MAX	 (12 * PATH_MAX) /* three paths, eight directories of signatures, the rest */
 #define FLUSH_MS	 1000
 #define DRAIN_MS	 200
 #define MAX_FEATURES	 32
@@ -287,7 +288,7 @@ static int on_stop(struct amp_channel *ch, struct amp_message *m, void *arg)
 	}
 
 static const struct amp_dispatch common_rows[] = {
-	ROW(AMP_MSG_CONF, conf, 3 * PATH_MAX, 0, STATE_WAITING, on_conf),
+	ROW(AMP_MSG_CONF, conf, CONF_MAX, 0, STATE_WAITING, on_conf),
 	ROW(AMP_MSG_LINK, link, 64, 1, STATE_LIVING, on_link),
 	ROW(AMP_MSG_START, start, 0, 0, STATE_CONFIGURED, on_start),
 	ROW(AMP_MSG_PING, ping, 16, 0, STATE_LIVING, on_ping),
@@ -454,7 +455,7 @@ static int before_seal(void *arg)
 {
 	struct amp_room *room = arg;
 
-	if (amp_log_start_thread() < 0)
+	if ((room->ops->single_threaded ? amp_log_stay_single() : amp_log_start_thread()) < 0)
 		return -1;
 	return room->ops->before_seal ? room->ops->before_seal(room) : 0;
 }
@@ -463,6 +464,7 @@ static int build_walls(struct amp_room *room)
 {
 	struct amp_drop d = {
 		.role = room->role,
+		.instance = room->conf->instance,
 		.uid = room->conf->uid,
 		.gid = room->conf->gid,
 		.view_dir = room->view_dir,
@@ -473,6 +475,8 @@ static int build_walls(struct amp_room *room)
 	const char *wall = "unknown";
 	char detail[256];
 
+	if (room->ops->mounts)
+		d.mounts = room->ops->mounts(room, &d.mount_count);
 	if (amp_drop(&d, &wall) == 0)
 		return 0;
 	snprintf(detail, sizeof(detail), "%s: wall %s: %s", room->label, wall, strerror(errno));

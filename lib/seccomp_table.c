@@ -10,17 +10,29 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/seccomp.h>
+#include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef F_ADD_SEALS
+#define F_ADD_SEALS 1033
+#endif
 #ifndef F_GET_SEALS
 #define F_GET_SEALS 1034
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* 6.3 */
 #endif
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59
@@ -42,7 +54,14 @@
 #define ANY                 {{0}}
 #define FCNTL(cmd)          {"fcntl", {INT_IS(1, cmd)}}
 #define SOCKET_OPTION(c, o) {c, {INT_IS(1, SOL_SOCKET), INT_IS(2, o)}}
+#define MEMFD               {"memfd_create", {{AMP_SYS_IS, 1, MEMFD_MASK, MEMFD_FLAGS}}}
 /* clang-format on */
+
+/* fork(3) of a process with one thread. */
+#define FORK_FLAGS (CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD)
+/* A memfd that can be sealed, for data. */
+#define MEMFD_MASK  (LOW32 & ~(uint64_t)MFD_NOEXEC_SEAL)
+#define MEMFD_FLAGS (MFD_CLOEXEC | MFD_ALLOW_SEALING)
 
 /*
  * Every room: epoll, messages on sockets it already has, memory that cannot
@@ -241,6 +260,149 @@ static const struct amp_sys_rule quarantine_rules[] = {
 	{"geteuid", ANY},
 };
 
+/* Sealed copies of what is read. Files are open for reading only: these find memfds alone. */
+static const struct amp_sys_rule snapshot_rules[] = {
+	MEMFD,
+	{"ftruncate", ANY},
+	{"pwrite64", ANY},
+	FCNTL(F_ADD_SEALS),
+	FCNTL(F_GET_SEALS),
+};
+
+/*
+ * All that a worker may: its pair, the memfd in hand, and what libclamav does to
+ * files below the slot (measured over clamav-testfiles, and what its sources and
+ * those of its libraries call beside). Where, is the view's and Landlock's matter.
+ */
+static const struct amp_sys_rule slot_rules[] = {
+	{"read", ANY},
+	{"recvmsg", ANY},
+	{"sendmsg", ANY},
+	{"poll", ANY},
+	{"ppoll", ANY},
+	{"close", ANY},
+	{"openat", ANY},
+	{"newfstatat", ANY},
+	{"fstat", ANY},
+	{"statx", ANY},
+	{"access", ANY},
+	{"faccessat", ANY},
+	{"faccessat2", ANY},
+	{"readlink", ANY},
+	{"readlinkat", ANY},
+	{"getcwd", ANY},
+	{"getdents64", ANY},
+	{"pread64", ANY},
+	{"write", ANY},
+	{"writev", ANY},
+	{"pwrite64", ANY},
+	{"lseek", ANY},
+	{"ftruncate", ANY},
+	{"dup", ANY},
+	{"rename", ANY},
+	{"renameat", ANY},
+	{"renameat2", ANY},
+	{"mkdir", {NO_BITS(1, S_IRWXG | S_IRWXO)}},
+	{"mkdirat", {NO_BITS(2, S_IRWXG | S_IRWXO)}},
+	{"rmdir", ANY},
+	{"unlink", ANY},
+	{"unlinkat", ANY},
+	{"chmod", {NO_BITS(1, S_ISUID | S_ISGID)}},
+	{"fchmod", {NO_BITS(1, S_ISUID | S_ISGID)}},
+	FCNTL(F_GETFD),
+	FCNTL(F_SETFD),
+	FCNTL(F_GETFL),
+	{"fcntl", {INT_IS(1, F_SETFL), NO_BITS(2, O_ASYNC | O_DIRECT | O_NOATIME)}},
+	FCNTL(F_DUPFD_CLOEXEC),
+	FCNTL(F_GET_SEALS),
+	{"futex", ANY},
+	{"mmap", {NO_BITS(2, PROT_EXEC)}},
+	{"mprotect", {NO_BITS(2, PROT_EXEC)}},
+	{"munmap", ANY},
+	{"mremap", ANY},
+	{"madvise", ANY},
+	{"brk", ANY},
+	{"clock_gettime", ANY},
+	{"clock_getres", ANY},
+	{"clock_nanosleep", ANY},
+	{"nanosleep", ANY},
+	{"gettimeofday", ANY},
+	{"time", ANY},
+	{"times", ANY},
+	{"getrusage", ANY},
+	{"getpid", ANY},
+	{"gettid", ANY},
+	{"getuid", ANY},
+	{"geteuid", ANY},
+	{"getgid", ANY},
+	{"getegid", ANY},
+	{"uname", ANY},
+	{"sysinfo", ANY},
+	{"getrandom", ANY},
+	{"sched_yield", ANY},
+	{"sched_getaffinity", ANY},
+	{"prlimit64", {INT_IS(0, 0), NULL_POINTER(2)}},
+	{"rt_sigaction", ANY},
+	{"rt_sigprocmask", ANY},
+	{"rt_sigreturn", ANY},
+	{"restart_syscall", ANY},
+	{"set_robust_list", ANY},
+	{"rseq", ANY},
+	{"exit", ANY},
+	{"exit_group", ANY},
+};
+
+/* Beside that, of a zygote: to fork workers, wall them in, pass their pairs on, end and reap them. */
+static const struct amp_sys_rule fork_rules[] = {
+	{"clone", {{AMP_SYS_IS, 0, ~UINT64_C(0), FORK_FLAGS}}},
+	{"wait4", ANY},
+	{"waitid", ANY},
+	{"kill", {INT_IS(1, SIGKILL)}},
+	{"pidfd_open", ANY},
+	{"pidfd_send_signal", {INT_IS(1, SIGKILL)}},
+	{"tgkill", {INT_IS(2, SIGABRT)}}, /* abort(), of a child too */
+	{"getppid", ANY},
+	{"socketpair", {INT_IS(0, AF_UNIX)}},
+	SOCKET_OPTION("setsockopt", SO_SNDBUF),
+	SOCKET_OPTION("setsockopt", SO_RCVBUF),
+	SOCKET_OPTION("setsockopt", SO_SNDBUFFORCE),
+	SOCKET_OPTION("setsockopt", SO_RCVBUFFORCE),
+	SOCKET_OPTION("getsockopt", SO_ERROR),
+	SOCKET_OPTION("getsockopt", SO_TYPE),
+	SOCKET_OPTION("getsockopt", SO_SNDBUF),
+	SOCKET_OPTION("getsockopt", SO_RCVBUF),
+	{"shutdown", ANY},
+	{"close_range", ANY},
+	{"chdir", ANY},
+	{"fchdir", ANY},
+	{"prlimit64", {INT_IS(0, 0)}},
+	{"prctl", {INT_IS(0, PR_SET_NAME)}},
+	{"prctl", {INT_IS(0, PR_SET_PDEATHSIG), INT_IS(1, SIGKILL)}},
+	{"prctl", {INT_IS(0, PR_SET_NO_NEW_PRIVS), INT_IS(1, 1)}},
+	{"prctl", {INT_IS(0, PR_SET_DUMPABLE), INT_IS(1, 0)}},
+	{"seccomp", {INT_IS(0, SECCOMP_SET_MODE_FILTER)}},
+	{"landlock_create_ruleset", ANY},
+	{"landlock_add_rule", ANY},
+	{"landlock_restrict_self", ANY},
+	MEMFD,
+	FCNTL(F_ADD_SEALS),
+};
+
+/* Beside that, of the room, and of a zygote that still loads. What a filter of
+ * theirs lets through has to pass this one too. */
+static const struct amp_sys_rule engine_rules[] = {
+	{"inotify_init1", ANY}, {"inotify_add_watch", ANY}, {"inotify_rm_watch", ANY}, {"fadvise64", ANY},
+	{"statfs", ANY},	{"fstatfs", ANY},
+};
+
+/*
+ * libclamav's image decoders try threads, and go on without them where the machine has
+ * none: ENOSYS says so to glibc and to Rust, where a kill would cost the file its verdict.
+ */
+static const struct amp_sys_rule clone3_rules[] = {{"clone3", ANY}};
+static const struct amp_sys_rule thread_rules[] = {{"clone", {{AMP_SYS_IS, 0, CLONE_VM, CLONE_VM}}}};
+static const struct amp_sys_rule clone_rules[] = {{"clone", ANY}};
+
 #ifdef AMP_SANITIZED
 /* The sanitizers' run time; such a build is for tests only. */
 static const struct amp_sys_rule sanitizer_rules[] = {
@@ -253,19 +415,29 @@ static const struct amp_sys_rule sanitizer_rules[] = {
 	{"readlink", ANY},
 	{"lseek", ANY},
 };
-#define SANITIZER_SET {~0U, "sanitizers", sanitizer_rules, COUNT(sanitizer_rules)},
+#define SANITIZER_SET {~0U, "sanitizers", sanitizer_rules, COUNT(sanitizer_rules), 0},
 #else
 #define SANITIZER_SET
 #endif
 
+#define FORK_SETS (AMP_SYS_ENGINE | AMP_SYS_ZYGOTE)
+#define SLOT_SETS (FORK_SETS | AMP_SYS_WORKER)
+
 static const struct amp_sys_rules table[] = {
-	{AMP_SYS_LOOP, "loop", loop_rules, COUNT(loop_rules)},
-	{AMP_SYS_WHO, "who", who_rules, COUNT(who_rules)},
-	{AMP_SYS_READ_FILE, "read-file", read_file_rules, COUNT(read_file_rules)},
-	{AMP_SYS_DATABASE, "database", database_rules, COUNT(database_rules)},
-	{AMP_SYS_ACCEPT, "accept", accept_rules, COUNT(accept_rules)},
-	{AMP_SYS_EVENTS_FILE, "events-file", events_file_rules, COUNT(events_file_rules)},
-	{AMP_SYS_QUARANTINE, "quarantine", quarantine_rules, COUNT(quarantine_rules)},
+	{AMP_SYS_LOOP, "loop", loop_rules, COUNT(loop_rules), 0},
+	{AMP_SYS_WHO, "who", who_rules, COUNT(who_rules), 0},
+	{AMP_SYS_READ_FILE, "read-file", read_file_rules, COUNT(read_file_rules), 0},
+	{AMP_SYS_DATABASE, "database", database_rules, COUNT(database_rules), 0},
+	{AMP_SYS_ACCEPT, "accept", accept_rules, COUNT(accept_rules), 0},
+	{AMP_SYS_EVENTS_FILE, "events-file", events_file_rules, COUNT(events_file_rules), 0},
+	{AMP_SYS_QUARANTINE, "quarantine", quarantine_rules, COUNT(quarantine_rules), 0},
+	{AMP_SYS_SNAPSHOT, "snapshot", snapshot_rules, COUNT(snapshot_rules), 0},
+	{SLOT_SETS, "engine-slot", slot_rules, COUNT(slot_rules), 0},
+	{FORK_SETS, "engine-fork", fork_rules, COUNT(fork_rules), 0},
+	{AMP_SYS_ENGINE, "engine", engine_rules, COUNT(engine_rules), 0},
+	{SLOT_SETS, "engine-no-clone3", clone3_rules, COUNT(clone3_rules), ENOSYS},
+	{FORK_SETS, "engine-no-thread", thread_rules, COUNT(thread_rules), ENOSYS},
+	{AMP_SYS_WORKER, "engine-no-fork", clone_rules, COUNT(clone_rules), ENOSYS},
 	SANITIZER_SET};
 
 const struct amp_sys_rules *amp_seccomp_table(size_t *n)
@@ -284,8 +456,17 @@ static struct scmp_arg_cmp comparison(const struct amp_sys_arg *a)
 	};
 }
 
+/* Said of a process that is not the one the filter will hold. */
+static bool speaks_of_self(const struct amp_sys_rule *rule)
+{
+	for (unsigned n = 0; n < AMP_SYS_MAX_ARGS && rule->args[n].op != AMP_SYS_NONE; n++)
+		if (rule->args[n].op == AMP_SYS_IS_SELF)
+			return true;
+	return false;
+}
+
 /* 0, or a negative errno (libseccomp's form). */
-static int add_rule(scmp_filter_ctx ctx, const struct amp_sys_rule *rule)
+static int add_rule(scmp_filter_ctx ctx, const struct amp_sys_rule *rule, uint32_t action)
 {
 	struct scmp_arg_cmp args[AMP_SYS_MAX_ARGS];
 	int nr = seccomp_syscall_resolve_name(rule->name);
@@ -295,17 +476,25 @@ static int add_rule(scmp_filter_ctx ctx, const struct amp_sys_rule *rule)
 		return 0;
 	for (; n < AMP_SYS_MAX_ARGS && rule->args[n].op != AMP_SYS_NONE; n++)
 		args[n] = comparison(&rule->args[n]);
-	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, nr, n, args);
+	return seccomp_rule_add_array(ctx, action, nr, n, args);
 }
 
-static int add_sets(scmp_filter_ctx ctx, unsigned sets)
+static uint32_t action_of(const struct amp_sys_rules *set)
+{
+	return set->error ? SCMP_ACT_ERRNO(set->error) : SCMP_ACT_ALLOW;
+}
+
+static int add_sets(scmp_filter_ctx ctx, unsigned sets, bool for_later)
 {
 	for (size_t s = 0; s < COUNT(table); s++) {
 		if (!(table[s].set & sets))
 			continue;
 		for (size_t r = 0; r < table[s].count; r++) {
-			int rc = add_rule(ctx, &table[s].rules[r]);
+			const struct amp_sys_rule *rule = &table[s].rules[r];
+			int rc = 0;
 
+			if (!for_later || !speaks_of_self(rule))
+				rc = add_rule(ctx, rule, action_of(&table[s]));
 			if (rc < 0)
 				return rc;
 		}
@@ -313,7 +502,8 @@ static int add_sets(scmp_filter_ctx ctx, unsigned sets)
 	return 0;
 }
 
-static int load(scmp_filter_ctx ctx, unsigned sets)
+/* The filter of these sets, not loaded; 0, or a negative errno. */
+static int fill(scmp_filter_ctx ctx, unsigned sets, bool for_later)
 {
 	static const struct {
 		enum scmp_filter_attr attr;
@@ -329,9 +519,7 @@ static int load(scmp_filter_ctx ctx, unsigned sets)
 
 	for (size_t i = 0; rc == 0 && i < COUNT(wanted); i++)
 		rc = seccomp_attr_set(ctx, wanted[i].attr, wanted[i].value);
-	if (rc == 0)
-		rc = add_sets(ctx, sets);
-	return rc == 0 ? seccomp_load(ctx) : rc;
+	return rc == 0 ? add_sets(ctx, sets, for_later) : rc;
 }
 
 int amp_seccomp_seal(unsigned sets)
@@ -343,10 +531,70 @@ int amp_seccomp_seal(unsigned sets)
 		errno = ENOMEM;
 		return -1;
 	}
-	rc = load(ctx, sets);
+	rc = fill(ctx, sets, false);
+	if (rc == 0)
+		rc = seccomp_load(ctx);
 	seccomp_release(ctx);
 	if (rc == 0)
 		return 0;
 	errno = rc < 0 ? -rc : EBUSY; /* above 0: the thread that could not follow */
 	return -1;
+}
+
+struct amp_seccomp_filter {
+	struct sock_fprog program;
+	struct sock_filter code[];
+};
+
+/* The program out of the memfd it was written to. */
+static struct amp_seccomp_filter *take_program(int fd)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	struct amp_seccomp_filter *f = NULL;
+	size_t count;
+
+	if (size <= 0 || size % (off_t)sizeof(f->code[0]) != 0 ||
+	    size / (off_t)sizeof(f->code[0]) > BPF_MAXINSNS)
+		return NULL;
+	count = (size_t)size / sizeof(f->code[0]);
+	f = malloc(sizeof(*f) + (size_t)size);
+	if (!f)
+		return NULL;
+	f->program = (struct sock_fprog){.len = (unsigned short)count, .filter = f->code};
+	if (pread(fd, f->code, (size_t)size, 0) == size)
+		return f;
+	free(f);
+	return NULL;
+}
+
+struct amp_seccomp_filter *amp_seccomp_prepare(unsigned sets)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	int fd = memfd_create("filter", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct amp_seccomp_filter *f = NULL;
+	int rc = ctx && fd >= 0 ? fill(ctx, sets, true) : -ENOMEM;
+
+	if (rc == 0)
+		rc = seccomp_export_bpf(ctx, fd);
+	if (rc == 0) {
+		f = take_program(fd);
+		rc = f ? 0 : -ENOMEM;
+	}
+	seccomp_release(ctx);
+	if (fd >= 0)
+		close(fd);
+	errno = rc < 0 ? -rc : 0;
+	return f;
+}
+
+int amp_seccomp_apply(const struct amp_seccomp_filter *f)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) < 0)
+		return -1;
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0UL, &f->program);
+}
+
+void amp_seccomp_free(struct amp_seccomp_filter *f)
+{
+	free(f);
 }

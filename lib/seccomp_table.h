@@ -34,10 +34,11 @@ struct amp_sys_rule {
 };
 
 struct amp_sys_rules {
-	unsigned set; /* enum amp_syscall_set; ~0U: every room (sanitizers) */
+	unsigned set; /* bits of enum amp_syscall_set that have these; ~0U: every room (sanitizers) */
 	const char *name;
 	const struct amp_sys_rule *rules;
 	size_t count;
+	uint16_t error; /* 0: let through; else refused with this errno, and the process lives */
 };
 
 /* All sets; *n is how many. Static storage. */
