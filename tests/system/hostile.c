@@ -11,15 +11,18 @@
  * after the process began are its own if they begin with its pid:
  *     PID LINK COUNT FDS HEX     send the bytes COUNT times, with FDS descriptors
  *     PID LINK close             close the link and live on
- * LINK is ampmon (the control channel) or a peer, NAME or NAME/INSTANCE.
- * hostile.early holds one such line without its PID; it is carried out before
- * READY, once. What happens is told in the room's log.
+ *     PID LINK worker SERIAL GENERATION
+ *                                as ampengine: pass one end of a new pair as that worker's
+ * LINK is ampmon (the control channel) or a peer, NAME or NAME/INSTANCE, or worker: of the pair that was made
+ * or passed last. hostile.early holds one such line without its PID; it is carried out before READY, once.
+ * What happens is told in the room's log.
  */
 #include "cliserver.h"
 #include "log.h"
 #include "room.h"
 
 #include "proto/cli.pb-c.h"
+#include "proto/engine.pb-c.h"
 #include "proto/event.pb-c.h"
 #include "proto/quarantine.pb-c.h"
 #include "proto/read.pb-c.h"
@@ -36,7 +39,7 @@
 #include <unistd.h>
 
 #define LOOK_MS	   5
-#define LINKS	   8
+#define LINKS	   12
 #define FDS_MAX	   253
 #define BYTES_MAX  (4 * AMP_MSG_MAX)
 #define LINE_MAX_  (2 * BYTES_MAX + 256)
@@ -55,6 +58,7 @@ static struct hostile {
 	int go;
 	struct event *look;
 	struct link links[LINKS];
+	struct link worker;
 	char line[LINE_MAX_];
 	size_t line_size;
 	uint8_t bytes[BYTES_MAX];
@@ -115,6 +119,8 @@ static struct amp_channel *channel_of(const char *name)
 
 	if (strcmp(name, "ampmon") == 0)
 		return amp_room_control(h.room);
+	if (strcmp(name, "worker") == 0)
+		return h.worker.channel;
 	for (size_t i = 0; i < LINKS; i++)
 		if (h.links[i].channel &&
 		    strcmp(amp_role_label(h.links[i].role, h.links[i].instance, label, sizeof(label)),
@@ -131,6 +137,29 @@ static void close_link(const char *name)
 			h.links[i].channel = NULL;
 		}
 	amp_info("hostile: closed %s", name);
+}
+
+static void be_worker(int fd);
+
+/* One end goes to ampscand, by the other we are what it takes for that worker. */
+static void make_worker(const char *name, const char *text)
+{
+	struct amp_channel *ch = channel_of(name);
+	Amp__Worker worker = AMP__WORKER__INIT;
+	unsigned long long serial, generation;
+	int pair[2];
+
+	if (!ch || sscanf(text, "%llu %llu", &serial, &generation) != 2 || amp_channel_pair(pair) < 0) {
+		amp_error("hostile: no worker: %s", strerror(errno));
+		return;
+	}
+	worker.serial = serial;
+	worker.generation = generation;
+	if (amp_channel_send(ch, AMP_MSG_WORKER, 0, &worker.base, &pair[0], 1) < 0)
+		amp_error("hostile: worker not passed: %s", strerror(errno));
+	close(pair[0]);
+	be_worker(pair[1]);
+	amp_info("hostile: made worker %llu", serial);
 }
 
 static int hex_digit(char c)
@@ -151,7 +180,7 @@ static size_t read_hex(const char *text)
 	return n;
 }
 
-/* LINK COUNT FDS HEX, or LINK close. */
+/* LINK COUNT FDS HEX, LINK close, or LINK worker SERIAL GENERATION. */
 static void obey(const char *command)
 {
 	char name[64], how[32];
@@ -163,6 +192,10 @@ static void obey(const char *command)
 
 	if (sscanf(command, "%63s %31s", name, how) == 2 && strcmp(how, "close") == 0) {
 		close_link(name);
+		return;
+	}
+	if (sscanf(command, "%63s worker %n", name, &at) == 1 && at > 0) {
+		make_worker(name, command + at);
 		return;
 	}
 	if (sscanf(command, "%63s %lu %u %n", name, &count, &fds, &at) < 3 || fds > FDS_MAX) {
@@ -235,7 +268,7 @@ static void obey_early(void)
 
 /* --- what comes in ---------------------------------------------------------- */
 
-/* Of a READ the first job's number, of an OPEN its id: the test may want it answered. */
+/* Of a READ the first job's number, of an OPEN or SCAN its id: the test may want it answered. */
 static int on_any(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	unsigned long long job = 0;
@@ -243,7 +276,7 @@ static int on_any(struct amp_channel *ch, struct amp_message *m, void *arg)
 	(void)arg;
 	if (m->type == AMP_MSG_READ && ((const Amp__Read *)m->body)->n_items > 0)
 		job = (unsigned long long)((const Amp__Read *)m->body)->items[0]->job;
-	if (m->type == AMP_MSG_OPEN)
+	if (m->type == AMP_MSG_OPEN || m->type == AMP_MSG_SCAN)
 		job = (unsigned long long)m->id;
 	amp_debug("hostile: message %04x", m->type);
 	if (job)
@@ -266,14 +299,27 @@ static int on_policy_end(struct amp_channel *ch, struct amp_message *m, void *ar
 		(t), &amp__##body##__descriptor, WHOLE, 0, (fds), 0, on_any                                  \
 	}
 
+/* As ampscand: the worker is ours to talk to. */
+static int on_worker(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	(void)ch;
+	(void)arg;
+	if (m->fd_count == 1)
+		be_worker(amp_message_take_fd(m, 0));
+	amp_info("hostile: got worker %llu", (unsigned long long)((const Amp__Worker *)m->body)->serial);
+	return 0;
+}
+
 static const struct amp_dispatch link_rows[] = {
 	ANY_ROW(AMP_MSG_READ, read, AMP_MSG_MAX_FDS),
-	ANY_ROW(AMP_MSG_READ_DONE, read_done, 0),
+	ANY_ROW(AMP_MSG_READ_DONE, read_done, AMP_MSG_MAX_FDS),
 	ANY_ROW(AMP_MSG_WALK, walk, 0),
 	ANY_ROW(AMP_MSG_WALK_CREDIT, walk_credit, 0),
 	ANY_ROW(AMP_MSG_WALK_CANCEL, walk_cancel, 0),
 	ANY_ROW(AMP_MSG_WALK_ENTRIES, walk_entries, 0),
 	ANY_ROW(AMP_MSG_WALK_DONE, walk_done, 0),
+	ANY_ROW(AMP_MSG_WALK_MARK, walk_mark, 0),
+	ANY_ROW(AMP_MSG_WALK_GO, walk_go, 0),
 	ANY_ROW(AMP_MSG_EVENT, event, 0),
 	ANY_ROW(AMP_MSG_EVENT_ACK, event_ack, 0),
 	ANY_ROW(AMP_MSG_TAKE, take, 1),
@@ -286,6 +332,13 @@ static const struct amp_dispatch link_rows[] = {
 	ANY_ROW(AMP_MSG_ALLOW, allow, 0),
 	ANY_ROW(AMP_MSG_ALLOW_ACK, allow_ack, 0),
 	ANY_ROW(AMP_MSG_HANDS, hands, 0),
+	ANY_ROW(AMP_MSG_ENGINE_STATE, engine_state, 0),
+	ANY_ROW(AMP_MSG_SPAWN, spawn, 0),
+	{AMP_MSG_WORKER, &amp__worker__descriptor, WHOLE, 0, 1, 0, on_worker},
+	ANY_ROW(AMP_MSG_WORKER_GONE, worker_gone, 0),
+	ANY_ROW(AMP_MSG_KILL_WORKER, kill_worker, 0),
+	ANY_ROW(AMP_MSG_SCAN, scan, 1),
+	ANY_ROW(AMP_MSG_SCAN_VERDICT, scan_verdict, 0),
 };
 
 static const struct amp_dispatch control_rows[] = {
@@ -302,6 +355,11 @@ static const struct amp_dispatch control_rows[] = {
 	ANY_ROW(AMP_MSG_KILLED, killed, 0),
 	ANY_ROW(AMP_MSG_EVENT, event, 0),
 	ANY_ROW(AMP_MSG_EVENTS_FILE, events_file, 2),
+	ANY_ROW(AMP_MSG_RELOAD, reload, 0),
+	ANY_ROW(AMP_MSG_FOUNDATION, foundation, 0),
+	ANY_ROW(AMP_MSG_KEPT, kept, 0),
+	ANY_ROW(AMP_MSG_KEEPS, keeps, 0),
+	ANY_ROW(AMP_MSG_MAPPED_FILES, mapped_files, 0),
 };
 
 static void on_end(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
@@ -312,6 +370,21 @@ static void on_end(struct amp_channel *ch, enum amp_channel_end end, const char 
 	amp_info("hostile: %s ended: %s", amp_channel_name(ch), why);
 	l->channel = NULL;
 	amp_channel_free(ch);
+}
+
+static void be_worker(int fd)
+{
+	const struct amp_channel_config config = {
+		.name = "worker",
+		.table = link_rows,
+		.rows = sizeof(link_rows) / sizeof(link_rows[0]),
+		.on_end = on_end,
+		.arg = &h.worker,
+	};
+
+	if (h.worker.channel)
+		amp_channel_free(h.worker.channel);
+	h.worker.channel = amp_channel_new(amp_room_base(h.room), fd, &config);
 }
 
 /* --- the room ---------------------------------------------------------------- */
@@ -335,6 +408,21 @@ static void tell_empty_list(struct amp_channel *ch)
 	none.begin = none.end = true;
 	if (amp_channel_send(ch, AMP_MSG_ALLOW, 1, &none.base, NULL, 0) != 0)
 		amp_error("hostile: no list: %s", strerror(errno));
+}
+
+/* So that ampscand gives it work. */
+static void tell_engine_is_ready(struct amp_channel *ch)
+{
+	Amp__EngineState st = AMP__ENGINE_STATE__INIT;
+	char version[] = "hostile";
+
+	st.state = AMP__ENGINE_STATE__STATE__READY;
+	st.generation = 1;
+	st.signatures = 1;
+	st.version = version;
+	st.workers_max = 4;
+	if (amp_channel_send(ch, AMP_MSG_ENGINE_STATE, 0, &st.base, NULL, 0) != 0)
+		amp_error("hostile: no state: %s", strerror(errno));
 }
 
 static void on_link(struct amp_room *room, enum amp_role_id role, unsigned instance, unsigned generation,
@@ -361,6 +449,8 @@ static void on_link(struct amp_room *room, enum amp_role_id role, unsigned insta
 	l->channel = amp_channel_new(amp_room_base(room), fd, &config);
 	if (h.role == AMP_ROLE_QUARD && role == AMP_ROLE_SCAN)
 		tell_empty_list(l->channel);
+	if (h.role == AMP_ROLE_ENGINE && role == AMP_ROLE_SCAN)
+		tell_engine_is_ready(l->channel);
 	amp_info("hostile: pid %d link %s generation %u", (int)getpid(), label, generation);
 }
 
