@@ -2,12 +2,14 @@
 # a library, so that tests link it.
 noinst_LIBRARIES += ampscand/ampread/libampread.a
 ampscand_ampread_libampread_a_SOURCES = \
+	ampscand/ampread/archive.c ampscand/ampread/archive.h \
 	ampscand/ampread/climb.c ampscand/ampread/climb.h \
 	ampscand/ampread/hash.c ampscand/ampread/hash.h \
 	ampscand/ampread/job.c ampscand/ampread/job.h \
 	ampscand/ampread/open.c ampscand/ampread/open.h \
 	ampscand/ampread/reader.c ampscand/ampread/reader.h \
 	ampscand/ampread/readroom.c ampscand/ampread/readroom.h \
+	ampscand/ampread/snapshot.c ampscand/ampread/snapshot.h \
 	ampscand/ampread/walk.c ampscand/ampread/walk.h \
 	ampscand/ampread/walkfile.c ampscand/ampread/walkfile.h \
 	ampscand/ampread/walkstack.c ampscand/ampread/walkstack.h \

@@ -3,6 +3,7 @@
  */
 #include "hash.h"
 
+#include "archive.h"
 #include "clock.h"
 
 #include <errno.h>
@@ -63,8 +64,15 @@ bool amp_hash_begin(struct amp_hash *h, int fd, uint64_t limit, struct amp_read_
 	return true;
 }
 
+void amp_hash_keep(struct amp_hash *h, uint64_t snapshot_max, uint64_t archive_max)
+{
+	h->snapshot_max = snapshot_max;
+	h->archive_max = archive_max;
+}
+
 void amp_hash_free(struct amp_hash *h)
 {
+	amp_snapshot_drop(&h->snapshot);
 	if (h->sha && spare)
 		amp_sha256_free(h->sha);
 	else if (h->sha)
@@ -72,8 +80,8 @@ void amp_hash_free(struct amp_hash *h)
 	h->sha = NULL;
 }
 
-/* The file's first bytes: is it a script, and what does it name? */
-static void look_at_head(const uint8_t *head, size_t n, struct amp_read_outcome *out)
+/* A script, and what does it name? */
+static void look_for_script(const uint8_t *head, size_t n, struct amp_read_outcome *out)
 {
 	const uint8_t *end;
 
@@ -88,6 +96,17 @@ static void look_at_head(const uint8_t *head, size_t n, struct amp_read_outcome 
 	memcpy(out->script_line, head + 2, out->script_line_length);
 }
 
+/* The file's first bytes say what it is, and so whether it is kept. */
+static void look_at_head(struct amp_hash *h, size_t n, struct amp_read_outcome *out)
+{
+	uint64_t size = h->before.size;
+
+	look_for_script(chunk, n, out);
+	out->archive = amp_archive_begins(chunk, n);
+	if (h->snapshot_max > 0 && (size <= h->snapshot_max || (out->archive && size <= h->archive_max)))
+		amp_snapshot_begin(&h->snapshot);
+}
+
 /* One chunk. Bytes read; 0 at the end; -1 and errno. */
 static ssize_t next_chunk(struct amp_hash *h, struct amp_read_outcome *out)
 {
@@ -96,16 +115,23 @@ static ssize_t next_chunk(struct amp_hash *h, struct amp_read_outcome *out)
 	do
 		n = pread(h->fd, chunk, CHUNK, (off_t)h->offset);
 	while (n < 0 && errno == EINTR);
-	if (n <= 0)
+	if (n < 0)
 		return n;
 	if (h->offset == 0)
-		look_at_head(chunk, (size_t)n, out);
+		look_at_head(h, (size_t)n, out);
 	if (amp_sha256_add(h->sha, chunk, (size_t)n) < 0) {
 		errno = ENOMEM;
 		return -1;
 	}
+	amp_snapshot_add(&h->snapshot, chunk, (size_t)n);
 	h->offset += (uint64_t)n;
 	return n;
+}
+
+static void hand_over(struct amp_hash *h, struct amp_read_outcome *out)
+{
+	out->snapshot = amp_snapshot_seal(&h->snapshot);
+	out->has_snapshot = out->snapshot >= 0;
 }
 
 /* All is read: the digest, and whether the file is still the one begun with. */
@@ -122,6 +148,7 @@ static void finish(struct amp_hash *h, struct amp_read_outcome *out)
 	}
 	if (!amp_identity_same_content(&h->before, &out->identity) || h->offset != h->before.size)
 		out->status = AMP__READ_RESULT__STATUS__CHANGED;
+	hand_over(h, out);
 }
 
 bool amp_hash_step(struct amp_hash *h, uint64_t bytes, struct amp_read_outcome *out)

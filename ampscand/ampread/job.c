@@ -135,6 +135,7 @@ static bool run_hash(struct amp_read_job *job)
 		if ((!job->by_fd && !open_for_hash(job)) ||
 		    !amp_hash_begin(&job->hash, job->fd, job->hash_limit, &job->out))
 			return true;
+		amp_hash_keep(&job->hash, job->snapshot_max, job->archive_max);
 		job->begun = true;
 		job->shop->hashing += job->large;
 	}
@@ -273,6 +274,8 @@ void amp_read_job_free(struct amp_read_job *job)
 		close(job->fd);
 	if (job->opened >= 0)
 		close(job->opened);
+	if (job->out.has_snapshot)
+		close(job->out.snapshot);
 	free(job->out.path);
 	free(job);
 }

@@ -32,7 +32,7 @@ struct amp_read_job {
 	Amp__ReadItem__Want want;
 	struct amp_place *place; /* NULL: by fd without a mount point */
 	struct amp_handle handle;
-	uint64_t hash_limit;
+	uint64_t hash_limit, snapshot_max, archive_max;
 	int fd; /* passed along, or opened for the hash; -1 */
 	bool by_fd;
 	bool large; /* more than a turn's worth */
@@ -40,7 +40,7 @@ struct amp_read_job {
 	struct amp_hash hash;
 	struct amp_climb *climb; /* under way */
 	int opened;		 /* what was asked for and goes with the result; -1 */
-	unsigned fd_index;	 /* its place in the message */
+	unsigned fd_index;	 /* of it or the snapshot: the place in the message */
 	struct amp_read_outcome out;
 };
 

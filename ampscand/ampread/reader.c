@@ -22,7 +22,7 @@
 #define RESULT_BYTES 512U   /* of a result without its path, at most */
 #define GATHER_USEC  1000   /* the first result waits no longer */
 #define JOBS_MAX     1024U  /* in hand; then no more is read */
-#define FDS_MAX	     128U   /* passed or opened and not yet closed, likewise */
+#define FDS_MAX	     128U   /* passed, opened or made and not yet closed, likewise */
 
 _Static_assert(BATCH <= AMP_READ_BATCH, "a batch must fit a READ_DONE");
 
@@ -78,6 +78,7 @@ static void result_to_wire(const struct amp_read_job *job, Amp__ReadResult *wire
 	wire->status = out->status;
 	wire->error = out->error;
 	wire->script = out->script;
+	wire->archive = out->archive;
 	wire->hash_ns = out->hash_ns;
 	wire->script_line.data = (uint8_t *)(uintptr_t)out->script_line;
 	wire->script_line.len = out->script_line_length;
@@ -120,7 +121,10 @@ static void send_gathered(struct amp_reader *r)
 	for (unsigned i = 0; i < r->gathered_count; i++) {
 		amp__identity__init(&identities[i]);
 		result_to_wire(r->gathered[i], &wire[i], &identities[i]);
-		wire[i].fd_index = r->gathered[i]->fd_index;
+		if (r->gathered[i]->out.has_snapshot)
+			wire[i].snapshot_index = r->gathered[i]->fd_index;
+		else
+			wire[i].fd_index = r->gathered[i]->fd_index;
 		list[i] = &wire[i];
 	}
 	done.results = list;
@@ -143,13 +147,19 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	send_gathered(r);
 }
 
+/* What goes with the result; -1: nothing. */
+static int result_fd(const struct amp_read_job *job)
+{
+	return job->out.has_snapshot ? job->out.snapshot : job->opened;
+}
+
 static void gather(struct amp_reader *r, struct amp_read_job *job)
 {
 	struct timeval tv = {.tv_usec = GATHER_USEC};
 	size_t bytes = RESULT_BYTES + job->out.path_length;
+	int fd = result_fd(job);
 
-	if (r->gathered_bytes + bytes > BATCH_BYTES ||
-	    (job->opened >= 0 && r->gathered_fd_count == AMP_MSG_MAX_FDS))
+	if (r->gathered_bytes + bytes > BATCH_BYTES)
 		send_gathered(r);
 	if (!r->channel) {
 		/* Sending found the link at its end. */
@@ -160,18 +170,18 @@ static void gather(struct amp_reader *r, struct amp_read_job *job)
 		evtimer_add(r->timer, &tv);
 	r->gathered[r->gathered_count++] = job;
 	r->gathered_bytes += bytes;
-	if (job->opened >= 0) {
-		r->gathered_fds[r->gathered_fd_count++] = job->opened;
+	if (fd >= 0) {
+		r->gathered_fds[r->gathered_fd_count++] = fd;
 		job->fd_index = r->gathered_fd_count;
 	}
 	amp_counter_add(&c_status[job->out.status], 1);
-	if (r->gathered_count == BATCH || r->fresh == 0)
+	if (r->gathered_count == BATCH || r->gathered_fd_count == AMP_MSG_MAX_FDS || r->fresh == 0)
 		send_gathered(r);
 }
 
 static bool holds_fd(const struct amp_read_job *job)
 {
-	return job->by_fd || amp_read_job_opens(job->want);
+	return job->by_fd || job->snapshot_max > 0 || amp_read_job_opens(job->want);
 }
 
 /* In the loop: a job is done. */
@@ -257,6 +267,10 @@ static int take_item(struct amp_reader *r, const Amp__ReadItem *item, const stru
 	job->job = item->job;
 	job->want = item->want;
 	job->hash_limit = item->hash_limit;
+	if (item->want == AMP__READ_ITEM__WANT__HASH) {
+		job->snapshot_max = item->snapshot_max;
+		job->archive_max = item->archive_max;
+	}
 	job->fd = job->opened = -1;
 	if (job_fill(r, job, item, m) < 0) {
 		int error = errno;

@@ -118,15 +118,16 @@ struct rig {
 		uint64_t job;
 		amp_read_status status;
 		int error;
-		bool has_identity, has_sha, script;
+		bool has_identity, has_sha, script, archive;
 		struct amp_identity identity;
 		uint8_t sha[AMP_SHA256_SIZE];
 		char path[AMP_PATH_MAX];
 		size_t path_length;
 		char line[256];
-		int fd; /* the test's to close; -1 */
+		int fd, snapshot; /* the test's to close; -1 */
 	} results[256];
 	size_t count;
+	uint64_t snapshot_max, archive_max; /* of the items asked next */
 	/* walks */
 	size_t entries, entry_messages, done;
 	size_t with_directory, with_sha;
@@ -149,13 +150,15 @@ static int rig_read_done(struct amp_channel *ch, struct amp_message *m, void *ar
 		typeof(&g->results[0]) to = &g->results[g->count++ % 256];
 
 		memset(to, 0, sizeof(*to));
-		assert_true(r->fd_index <= m->fd_count);
+		assert_true(r->fd_index <= m->fd_count && r->snapshot_index <= m->fd_count);
 		to->fd = r->fd_index ? amp_message_take_fd(m, r->fd_index - 1) : -1;
-		fds += r->fd_index > 0;
+		to->snapshot = r->snapshot_index ? amp_message_take_fd(m, r->snapshot_index - 1) : -1;
+		fds += (r->fd_index > 0) + (r->snapshot_index > 0);
 		to->job = r->job;
 		to->status = r->status;
 		to->error = r->error;
 		to->script = r->script;
+		to->archive = r->archive;
 		to->has_identity = r->identity && amp_identity_from_wire(r->identity, &to->identity) == 0;
 		to->has_sha = r->sha256.len == AMP_SHA256_SIZE;
 		if (to->has_sha)
@@ -300,6 +303,8 @@ static UNUSED void rig_ask(struct rig *g, uint64_t job, Amp__ReadItem__Want want
 	item.want = want;
 	item.fsid = rt_fsid;
 	item.hash_limit = limit;
+	item.snapshot_max = g->snapshot_max;
+	item.archive_max = g->archive_max;
 	if (h) {
 		amp_handle_to_wire(h, &wire);
 		item.handle = &wire;
