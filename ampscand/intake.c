@@ -485,11 +485,13 @@ void intake_walk_entry(struct scand *s, struct walk *w, const struct walk_found 
 	const struct verdict *v = verdicts_find(&s->verdicts, found->file);
 	struct occurrence *o =
 		s->rules ? occurrence_new(found->directory, found->name, found->name_size) : NULL;
+	struct occurrence none = {.walk = w};
 
 	if (v && !amp_identity_same_content(&v->identity, &found->identity))
 		verdicts_remove(&s->verdicts, found->file);
 	if (o) {
-		o->cause = walk_is_repair(w) ? CAUSE_REPAIR : CAUSE_MOVE;
+		o->cause = walk_cause(w);
+		o->size = found->identity.size;
 		o->who = who_ref(walk_who(w));
 		o->walk = w;
 		if (!found->directory) {
@@ -502,7 +504,9 @@ void intake_walk_entry(struct scand *s, struct walk *w, const struct walk_found 
 		free(o);
 	}
 	amp_counter_add(&count_no_memory, 1);
-	walk_entry_concluded(s, w);
+	if (found->snapshot >= 0)
+		close(found->snapshot);
+	walk_entry_concluded(s, &none);
 }
 
 void intake_again(struct scand *s, const struct amp_fileid *file, const char *path)

@@ -138,7 +138,7 @@ void occurrence_conclude(struct scand *s, struct occurrence *o)
 	if (o->slot.kind != SLOT_NONE)
 		buffers_conclude(s->buffers, o->slot);
 	if (o->walk)
-		walk_entry_concluded(s, o->walk);
+		walk_entry_concluded(s, o);
 	if (o->fd >= 0) {
 		close(o->fd);
 		s->event_fds--;
@@ -340,8 +340,9 @@ bool occurrence_in_scope(struct scand *s, struct occurrence *o, const struct fil
 	bool by_process = !(o->cause & (EVENT_EXEC | CAUSE_RUNNING));
 	struct rule *r;
 
-	/* A path that cannot be told is judged all the same. */
-	if (o->path && !o->path_unresolved && !filesystem_in_scope(fs, o->path)) {
+	/* A path that cannot be told is judged all the same, and so is what an administrator names. */
+	if (!(o->cause & CAUSE_DEMAND) && o->path && !o->path_unresolved &&
+	    !filesystem_in_scope(fs, o->path)) {
 		amp_counter_add(&count_out_of_scope, 1);
 		return false;
 	}

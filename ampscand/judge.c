@@ -412,7 +412,8 @@ void judge_found(struct scand *s, struct occurrence *o, const struct walk_found 
 
 	s->occurrences++;
 	resolve_known(s, o, found->directory_path);
-	if (!fs || !occurrence_in_scope(s, o, fs)) {
+	/* An administrator may have file systems scanned that are not watched. */
+	if ((!fs && !(o->cause & CAUSE_DEMAND)) || !occurrence_in_scope(s, o, fs)) {
 		occurrence_conclude(s, o);
 	} else if (!found->sha256) {
 		amp_counter_add(&count_unreadable, 1);

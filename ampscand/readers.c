@@ -193,7 +193,9 @@ static int on_read_done(struct amp_channel *ch, struct amp_message *m, void *arg
 
 static int on_walk_entries(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
-	return walk_entries(arg, reader_of(arg, ch), (const Amp__WalkEntries *)m->body);
+	int rc = walk_entries(arg, reader_of(arg, ch), m);
+
+	return rc == 0 && descriptors_left(m) ? -1 : rc;
 }
 
 static int on_walk_done(struct amp_channel *ch, struct amp_message *m, void *arg)
@@ -201,10 +203,17 @@ static int on_walk_done(struct amp_channel *ch, struct amp_message *m, void *arg
 	return walk_done(arg, reader_of(arg, ch), (const Amp__WalkDone *)m->body);
 }
 
+static int on_walk_mark(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	return walk_mark(arg, reader_of(arg, ch), (const Amp__WalkMark *)m->body);
+}
+
 static const struct amp_dispatch table[] = {
 	{AMP_MSG_READ_DONE, &amp__read_done__descriptor, AMP_MSG_MAX - 16, 0, AMP_MSG_MAX_FDS, 0,
 	 on_read_done},
-	{AMP_MSG_WALK_ENTRIES, &amp__walk_entries__descriptor, AMP_MSG_MAX - 16, 0, 0, 0, on_walk_entries},
+	{AMP_MSG_WALK_ENTRIES, &amp__walk_entries__descriptor, AMP_MSG_MAX - 16, 0, AMP_MSG_MAX_FDS, 0,
+	 on_walk_entries},
+	{AMP_MSG_WALK_MARK, &amp__walk_mark__descriptor, AMP_PATH_MAX + 64, 0, 0, 0, on_walk_mark},
 	{AMP_MSG_WALK_DONE, &amp__walk_done__descriptor, 4096, 0, 0, 0, on_walk_done},
 };
 
@@ -435,7 +444,13 @@ void readers_flush(struct scand *s)
 
 struct amp_channel *readers_walker(struct scand *s, int *reader)
 {
-	*reader = (int)instances() - 1;
+	*reader = (int)SCAND_READER_WALKER;
+	return s->readers[*reader].channel;
+}
+
+struct amp_channel *readers_demand_walker(struct scand *s, int *reader)
+{
+	*reader = (int)SCAND_READER_DEMAND;
 	return s->readers[*reader].channel;
 }
 

@@ -221,6 +221,8 @@ struct walk_found {
 	struct amp_identity identity;
 	const uint8_t *sha256; /* without a directory: what was read; NULL: it could not be */
 	bool script;
+	bool archive; /* begins like one */
+	int snapshot; /* of what was read, the callee's; -1: none */
 };
 
 /* intake.c: from events to jobs */
@@ -297,6 +299,7 @@ void readers_look(struct scand *s);
 /* A link ended at lost_ns (monotonic, 0: it did not) and its peer has had the time to die. */
 bool scand_link_is_left(int64_t lost_ns);
 struct amp_channel *readers_walker(struct scand *s, int *reader);
+struct amp_channel *readers_demand_walker(struct scand *s, int *reader); /* of scans on demand */
 
 /* judge.c: results and decisions */
 void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r);
@@ -357,18 +360,27 @@ void foundation_free(struct scand *s);
 int foundation_paths(struct scand *s, const Amp__Foundation *f);
 /* The file, by inode, is one of them now. path: the event's, or NULL. */
 bool foundation_has(struct scand *s, const struct amp_identity *file, const char *path);
+/* A signature convicts one: the fault. path: for people, or NULL. */
+void foundation_convicted(struct scand *s, const char *signature, const char *path);
+void foundation_look(struct scand *s); /* are those other signatures by now? Every 10 s */
 
 /* brake.c: a signature that convicts many old files is held */
 int brake_init(struct scand *s);
 void brake_free(struct scand *s);
-/* Counts the conviction; true: it is not to be acted upon (and is remembered for the release). */
+/* Counts the conviction; true: it is not to be acted upon (and is remembered for the release, with
+ * its path, which may be NULL). */
 bool brake_holds(struct scand *s, const char *signature, const struct amp_fileid *file,
-		 const struct amp_identity *identity);
-int brake_restore(struct scand *s, const uint8_t *record, size_t size); /* what keep_put() kept */
+		 const struct amp_identity *identity, const char *path);
+/* What keep_put() kept: "brake" or "held-N". 0, or -1: it makes no sense and is left. */
+int brake_restore(struct scand *s, const char *name, const uint8_t *record, size_t size);
+int brake_cli_show(struct amp_channel *ch, struct amp_message *m, void *arg); /* brakecli.c */
+int brake_cli_release(struct amp_channel *ch, struct amp_message *m, void *arg);
 
 /* keep.c: records that outlive ampscand, kept by ampmon */
 int keep_init(struct scand *s);
 void keep_free(struct scand *s);
+int keep_kept(struct scand *s, uint64_t id, const Amp__Kept *k); /* -1: nobody asked */
+int keep_keeps(struct scand *s, const Amp__Keeps *k);		 /* before START: hands it to who put it */
 /* done (may be NULL) is called once it is on disk, or with an errno. The newest of a name wins.
  * size 0: forget. 0, or -1. */
 int keep_put(struct scand *s, const char *name, const uint8_t *record, size_t size,
@@ -379,6 +391,12 @@ int demand_init(struct scand *s);
 void demand_free(struct scand *s);
 int demand_restore(struct scand *s, const char *name, const uint8_t *record, size_t size);
 void demand_policy_changed(struct scand *s);
+/* Processors' time that files of such scans cost: reading, hashing, the engine. */
+void demand_worked(struct scand *s, uint64_t ns);
+/* For SCAN_STATE: what is being scanned, what was last. */
+void demand_texts(const struct scand *s, char *scan, size_t scan_size, char *last, size_t last_size);
+/* An act on a threat begins: it may be gone when that part of the tree is looked at again. */
+void demand_convicted(struct scand *s, const struct occurrence *o, const char *signature);
 void demand_concluded(struct scand *s, struct walk *w, const struct occurrence *o);
 bool demand_may_go_on(struct scand *s); /* load, CPU share, pause: files of such a scan may be read now */
 int demand_mapped(struct scand *s, uint64_t id, const Amp__MappedFiles *f);
@@ -390,6 +408,7 @@ void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid 
 		 bool script, const char *script_line, size_t script_line_size);
 void act_unjudged(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const char *type,
 		  const char *why);
+bool act_is_in_hand(const struct scand *s, const struct amp_fileid *file);
 int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k);
 /* ampquard's question: quard_killed_again() answers it. 0, or -1: it breaks the protocol. */
 int act_kill_again(struct scand *s, uint64_t question, unsigned generation, const Amp__KillAgain *k);
@@ -440,10 +459,14 @@ void walk_moved(struct scand *s, const struct file_event *ev, struct who *who);
 void walk_entry_concluded(struct scand *s, struct occurrence *o); /* o->walk is its walk */
 void walk_reader_gone(struct scand *s, int reader);
 void walk_filesystem_gone(struct scand *s, uint64_t fsid);
-int walk_entries(struct scand *s, int reader, const Amp__WalkEntries *e);
+int walk_entries(struct scand *s, int reader, struct amp_message *m);
+int walk_mark(struct scand *s, int reader, const Amp__WalkMark *m);
 int walk_done(struct scand *s, int reader, const Amp__WalkDone *d);
 void walks_pump(struct scand *s);
 struct who *walk_who(const struct walk *w);
+unsigned walk_cause(const struct walk *w);
+struct demand_scan *walk_scan(const struct walk *w); /* on demand; NULL: not, or it is gone */
+bool walk_is_cancelled(const struct walk *w);	     /* its entries are not counted any more */
 bool walk_is_repair(const struct walk *w);
 void walks_park(struct scand *s);
 void walks_free(struct scand *s);

@@ -1,10 +1,14 @@
 /*
- * ampscand/walk.c - trees to be judged: repairs, and directories that moved.
+ * ampscand/walk.c - trees to be judged: repairs, directories that moved, scans
+ * on demand.
  *
- * Owns: the walks asked of the walker (the last ampread), their credit, their
- * restart when it dies, the answer to ampmon. Must not own: walking.
+ * Owns: the walks asked of the two walkers (one instance of ampread for repairs
+ * and moves, one for scans on demand), their credit, their restart when one dies,
+ * the answer to ampmon, the marks of ordered walks. A walk that was cancelled
+ * stays until the walker has said its end, since what it sent may be under way.
+ * Must not own: walking; what a scan makes of it (demand.c).
  */
-#include "scand.h"
+#include "demand.h"
 
 #include "counter.h"
 #include "log.h"
@@ -12,9 +16,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define CREDIT	   1024U
-#define MOVE_TRIES 5U
+#define CREDIT	    1024U
+#define CREDIT_SCAN 256U /* of a scan on demand */
+#define CREDIT_READ 4U	 /* where entries come with what was read of them */
+#define MOVE_TRIES  5U
 
 struct walk {
 	struct walk *next;
@@ -34,6 +41,15 @@ struct walk {
 	unsigned tries;
 	uint64_t seen, judged;
 	char error[128];
+
+	/* Of a scan on demand. */
+	bool ordered;
+	struct demand_scan *scan; /* NULL: it is gone */
+	char *path, *resume;	  /* resume may be NULL */
+	bool cancelled, to_drop;
+	bool marked; /* the walker waits for WALK_GO */
+	char *mark;
+	struct walk_end end;
 };
 
 static struct amp_counter count_moves = AMP_COUNTER("walk.moved_directories", false);
@@ -49,6 +65,26 @@ struct who *walk_who(const struct walk *w)
 bool walk_is_repair(const struct walk *w)
 {
 	return w->repair_id != 0;
+}
+
+unsigned walk_cause(const struct walk *w)
+{
+	if (w->ordered)
+		return CAUSE_DEMAND;
+	return walk_is_repair(w) ? CAUSE_REPAIR : CAUSE_MOVE;
+}
+
+/* Who walks it, by instance; NULL: there is none now. */
+static struct amp_channel *walker_of(struct scand *s, const struct walk *w, int *reader)
+{
+	return w->ordered ? readers_demand_walker(s, reader) : readers_walker(s, reader);
+}
+
+static unsigned credit_of(const struct walk *w)
+{
+	if (!w->ordered)
+		return CREDIT;
+	return w->by_path ? CREDIT_READ : CREDIT_SCAN;
 }
 
 static void report(struct scand *s, const struct walk *w, Amp__RepairState__State state)
@@ -75,13 +111,33 @@ static void walk_free(struct scand *s, struct walk *w)
 		*p = w->next;
 	s->walk_count--;
 	who_unref(w->who);
+	free(w->path);
+	free(w->resume);
+	free(w->mark);
 	free(w);
+}
+
+static void finish_ordered(struct scand *s, struct walk *w)
+{
+	struct demand_scan *d = w->cancelled ? NULL : w->scan;
+	struct walk_end end = w->end;
+	char error[sizeof(w->error)];
+
+	memcpy(error, w->error, sizeof(error));
+	end.error = error;
+	walk_free(s, w);
+	if (d)
+		demand_walked(s, d, &end);
 }
 
 static void finish(struct scand *s, struct walk *w)
 {
 	if (!w->walked || w->open)
 		return;
+	if (w->ordered) {
+		finish_ordered(s, w);
+		return;
+	}
 	if (w->repair_id) {
 		amp_counter_add(&count_repairs, 1);
 		report(s, w, w->error[0] ? AMP__REPAIR_STATE__STATE__FAILED : AMP__REPAIR_STATE__STATE__DONE);
@@ -188,7 +244,7 @@ static struct walk *next_of(struct scand *s, bool repair)
 	struct walk *oldest = NULL;
 
 	for (struct walk *w = s->walks; w; w = w->next) {
-		if (walk_is_repair(w) != repair)
+		if (w->ordered || walk_is_repair(w) != repair)
 			continue;
 		if (w->active)
 			return NULL;
@@ -215,6 +271,7 @@ void walks_pump(struct scand *s)
 	struct amp_channel *ch = readers_walker(s, &at);
 	struct walk *w;
 
+	demand_later(s);
 	while (ch && s->started && (w = next_walk(s)) != NULL) {
 		if (ask(s, w, ch) != 0)
 			return;
@@ -227,13 +284,17 @@ void walks_pump(struct scand *s)
 	}
 }
 
-static struct walk *find(struct scand *s, uint64_t serial)
+/* The walk of that id, if it is this reader that walks it. */
+static struct walk *find(struct scand *s, uint64_t serial, int reader)
 {
 	struct walk *w = s->walks;
+	int walker;
 
 	while (w && !(w->serial == serial && w->active))
 		w = w->next;
-	return w;
+	if (w)
+		walker_of(s, w, &walker);
+	return w && walker == reader ? w : NULL;
 }
 
 /* With a directory it is a file to be read; without, one that was read. */
@@ -246,7 +307,15 @@ static bool entry_is_valid(const struct walk *w, const Amp__WalkEntry *e)
 	       !memchr(e->name.data, 0, e->name.len);
 }
 
-static int take_entry(struct scand *s, struct walk *w, const Amp__WalkEntry *e, const char *dir_path)
+/* Of what was read, and no other entry has it. */
+static bool snapshot_is_valid(const struct amp_message *m, const Amp__WalkEntry *e)
+{
+	return e->snapshot_index == 0 ||
+	       (e->sha256.len && e->snapshot_index <= m->fd_count && m->fds[e->snapshot_index - 1] >= 0);
+}
+
+static int take_entry(struct scand *s, struct walk *w, struct amp_message *m, const Amp__WalkEntry *e,
+		      const char *dir_path)
 {
 	struct amp_fileid file = {.fsid = w->fsid}, dir = {.fsid = w->fsid};
 	struct walk_found found = {.file = &file,
@@ -254,14 +323,19 @@ static int take_entry(struct scand *s, struct walk *w, const Amp__WalkEntry *e, 
 				   .name_size = e->name.len,
 				   .directory_path = dir_path,
 				   .sha256 = e->sha256.len ? e->sha256.data : NULL,
-				   .script = e->script};
+				   .script = e->script,
+				   .archive = e->archive,
+				   .snapshot = -1};
 
-	if (!entry_is_valid(w, e) || amp_handle_from_wire(e->file, &file.handle) != 0 ||
+	if (!entry_is_valid(w, e) || !snapshot_is_valid(m, e) ||
+	    amp_handle_from_wire(e->file, &file.handle) != 0 ||
 	    (e->directory && amp_handle_from_wire(e->directory, &dir.handle) != 0) ||
 	    amp_identity_from_wire(e->identity, &found.identity) != 0)
 		return -1;
 	if (e->directory)
 		found.directory = &dir;
+	if (e->snapshot_index)
+		found.snapshot = amp_message_take_fd(m, e->snapshot_index - 1);
 	w->open++;
 	w->judged++;
 	if (w->repair_id)
@@ -270,25 +344,76 @@ static int take_entry(struct scand *s, struct walk *w, const Amp__WalkEntry *e, 
 	return 0;
 }
 
-int walk_entries(struct scand *s, int reader, const Amp__WalkEntries *e)
+static bool is_host_path(const ProtobufCBinaryData *p)
 {
-	struct walk *w = find(s, e->walk_id);
-	char *path = NULL;
-	int rc = 0, walker;
+	return p->len > 0 && p->len < AMP_PATH_MAX && p->data[0] == '/' && !memchr(p->data, 0, p->len);
+}
 
-	readers_walker(s, &walker);
-	if (!w || reader != walker || e->n_entries > AMP_WALK_BATCH || w->open + e->n_entries > CREDIT)
-		return -1;
-	if (e->directory_path.len) {
-		if (e->directory_path.len >= AMP_PATH_MAX || e->directory_path.data[0] != '/' ||
-		    memchr(e->directory_path.data, 0, e->directory_path.len))
-			return -1;
+static bool odd_is_valid(const Amp__WalkOdd *o)
+{
+	return o->kind > AMP__WALK_ODD__KIND__NONE && o->kind <= AMP__WALK_ODD__KIND__TOO_DEEP &&
+	       o->name.len <= AMP_NAME_MAX &&
+	       !memchr(o->name.data ? o->name.data : (uint8_t *)"", '/', o->name.len) &&
+	       !memchr(o->name.data ? o->name.data : (uint8_t *)"", 0, o->name.len);
+}
+
+static bool entries_are_valid(const struct walk *w, const Amp__WalkEntries *e)
+{
+	if (e->n_entries > AMP_WALK_BATCH || e->n_odd > AMP_WALK_BATCH ||
+	    w->open + e->n_entries > credit_of(w) ||
+	    (e->directory_path.len && !is_host_path(&e->directory_path)))
+		return false;
+	if (!w->ordered)
+		return e->n_odd == 0;
+	for (size_t i = 0; i < e->n_odd; i++)
+		if (!odd_is_valid(e->odd[i]))
+			return false;
+	return !w->marked;
+}
+
+static const unsigned odd_kinds[] = {
+	[AMP__WALK_ODD__KIND__UNREADABLE] = OUTCOME_UNREADABLE,
+	[AMP__WALK_ODD__KIND__VANISHED] = OUTCOME_VANISHED,
+	[AMP__WALK_ODD__KIND__SPECIAL] = OUTCOME_SPECIAL,
+	[AMP__WALK_ODD__KIND__SYMLINK] = DEMAND_SYMLINK,
+	[AMP__WALK_ODD__KIND__MOUNT] = DEMAND_MOUNT,
+	[AMP__WALK_ODD__KIND__TOO_DEEP] = DEMAND_TOO_DEEP,
+};
+
+/* What is no file to be judged is told to its scan. */
+static void take_odd(struct walk *w, const Amp__WalkOdd *odd, const char *dir_path)
+{
+	size_t dir = dir_path ? strlen(dir_path) : 0;
+	char *path = malloc(dir + odd->name.len + 2);
+
+	if (!path)
+		return;
+	memcpy(path, dir_path ? dir_path : "", dir);
+	if (odd->name.len && (dir == 0 || path[dir - 1] != '/'))
+		path[dir++] = '/';
+	if (odd->name.len)
+		memcpy(path + dir, odd->name.data, odd->name.len);
+	path[dir + odd->name.len] = '\0';
+	demand_count_odd(w->scan, odd_kinds[odd->kind], path);
+	free(path);
+}
+
+static int take_entries(struct scand *s, struct walk *w, struct amp_message *m)
+{
+	const Amp__WalkEntries *e = (const Amp__WalkEntries *)m->body;
+	char *path = NULL;
+	int rc = 0;
+
+	if (e->directory_path.len)
 		path = strndup((const char *)e->directory_path.data, e->directory_path.len);
-	}
 	w->seen = e->seen;
+	if (w->ordered && w->scan && path)
+		demand_entered(w->scan, path);
 	w->open++; /* held: it must not finish under our hands */
+	for (size_t i = 0; i < e->n_odd && w->scan; i++)
+		take_odd(w, e->odd[i], path);
 	for (size_t i = 0; i < e->n_entries && rc == 0; i++)
-		rc = take_entry(s, w, e->entries[i], path);
+		rc = take_entry(s, w, m, e->entries[i], path);
 	w->open--;
 	free(path);
 	if (rc == 0)
@@ -296,13 +421,28 @@ int walk_entries(struct scand *s, int reader, const Amp__WalkEntries *e)
 	return rc;
 }
 
+int walk_entries(struct scand *s, int reader, struct amp_message *m)
+{
+	const Amp__WalkEntries *e = (const Amp__WalkEntries *)m->body;
+	struct walk *w = find(s, e->walk_id, reader);
+
+	if (!w || !entries_are_valid(w, e))
+		return -1;
+	if (!w->cancelled)
+		return take_entries(s, w, m);
+	/* Under way when it was cancelled. */
+	for (unsigned i = 0; i < m->fd_count; i++)
+		close(amp_message_take_fd(m, i));
+	return 0;
+}
+
 static void give_credit(struct scand *s, struct walk *w)
 {
 	Amp__WalkCredit c = AMP__WALK_CREDIT__INIT;
 	int at;
-	struct amp_channel *ch = readers_walker(s, &at);
+	struct amp_channel *ch = walker_of(s, w, &at);
 
-	if (!ch || !w->active || w->walked || (w->owed < CREDIT / 4 && w->open))
+	if (!ch || !w->active || w->walked || w->cancelled || (w->owed < credit_of(w) / 4 && w->open))
 		return;
 	c.walk_id = w->serial;
 	c.credit = w->owed;
@@ -310,27 +450,89 @@ static void give_credit(struct scand *s, struct walk *w)
 		w->owed = 0;
 }
 
-void walk_entry_concluded(struct scand *s, struct walk *w)
+/* All before the mark is concluded: its scan is told, and says walk_go(). */
+static void look_at_mark(struct scand *s, struct walk *w)
 {
+	char *path;
+
+	if (!w->mark || w->open || w->cancelled || !w->scan)
+		return;
+	path = w->mark;
+	w->mark = NULL;
+	demand_marked(s, w->scan, path, w->end.directories);
+	free(path);
+}
+
+void walk_entry_concluded(struct scand *s, struct occurrence *o)
+{
+	struct walk *w = o->walk;
+
 	w->open--;
 	w->owed++;
+	if (w->ordered && w->scan)
+		demand_concluded(s, w, o);
 	give_credit(s, w);
+	look_at_mark(s, w);
 	finish(s, w);
+}
+
+int walk_mark(struct scand *s, int reader, const Amp__WalkMark *m)
+{
+	struct walk *w = find(s, m->walk_id, reader);
+
+	if (!w || !w->ordered || w->marked || w->mark || !is_host_path(&m->path))
+		return -1;
+	if (w->cancelled)
+		return 0;
+	w->mark = strndup((const char *)m->path.data, m->path.len);
+	if (!w->mark)
+		return 0; /* it waits: the scan is resumed when the walker is cancelled */
+	w->marked = true;
+	w->end.directories = m->directories;
+	look_at_mark(s, w);
+	return 0;
+}
+
+void walk_go(struct scand *s, struct walk *w)
+{
+	Amp__WalkGo go = AMP__WALK_GO__INIT;
+	int at;
+	struct amp_channel *ch = walker_of(s, w, &at);
+
+	if (!w->marked || w->cancelled)
+		return;
+	w->marked = false;
+	go.walk_id = w->serial;
+	/* A failure ends the channel, and then the walk is asked for again. */
+	if (ch)
+		amp_channel_send(ch, AMP_MSG_WALK_GO, 0, &go.base, NULL, 0);
+}
+
+/* Of the file system that was asked for, or it was not walked. */
+static bool end_is_valid(const struct walk *w, const Amp__WalkDone *d)
+{
+	bool error = d->error && d->error[0];
+
+	if (!w->ordered || w->cancelled)
+		return true;
+	return !w->marked && (error || w->by_path || d->fsid == w->fsid);
 }
 
 int walk_done(struct scand *s, int reader, const Amp__WalkDone *d)
 {
-	struct walk *w = find(s, d->walk_id);
-	int walker;
+	struct walk *w = find(s, d->walk_id, reader);
 
-	readers_walker(s, &walker);
-	if (!w || reader != walker)
+	if (!w || !end_is_valid(w, d))
 		return -1;
 	w->active = false;
 	w->walked = true;
 	w->seen = d->seen;
+	w->end.fsid = d->fsid;
+	w->end.unreadable = d->unreadable;
+	w->end.too_deep = d->too_deep;
+	w->end.directories = d->directories;
 	snprintf(w->error, sizeof(w->error), "%.120s", d->error ? d->error : "");
-	if (d->unreadable || d->too_deep)
+	if (!w->ordered && (d->unreadable || d->too_deep))
 		amp_warn("walk: %llu directories or files could not be read, %llu directories were too deep",
 			 (unsigned long long)d->unreadable, (unsigned long long)d->too_deep);
 	finish(s, w);
@@ -338,27 +540,176 @@ int walk_done(struct scand *s, int reader, const Amp__WalkDone *d)
 }
 
 /* From the start again: what was judged already is found in the cache. */
+static void again(struct scand *s, struct walk *w)
+{
+	w->active = false;
+	w->serial = ++s->walk_serial;
+	if (++w->tries >= MOVE_TRIES && !w->repair_id) {
+		w->walked = true;
+		snprintf(w->error, sizeof(w->error), "the walker died on it");
+		finish(s, w);
+	}
+}
+
+/* Its scan goes on from its last mark, by another walk. */
+static void lost(struct scand *s, struct walk *w)
+{
+	struct demand_scan *d = w->cancelled ? NULL : w->scan;
+
+	w->active = false;
+	w->walked = true;
+	w->cancelled = w->to_drop = true;
+	if (d)
+		demand_walker_died(s, d);
+	finish(s, w);
+}
+
 void walk_reader_gone(struct scand *s, int reader)
 {
-	int walker;
-
-	readers_walker(s, &walker);
-	if (reader != walker)
-		return;
 	for (struct walk *w = s->walks; w;) {
 		struct walk *next = w->next;
+		int walker;
 
-		if (w->active) {
-			w->active = false;
-			w->serial = ++s->walk_serial;
-			if (++w->tries >= MOVE_TRIES && !w->repair_id) {
-				w->walked = true;
-				snprintf(w->error, sizeof(w->error), "the walker died on it");
-				finish(s, w);
-			}
+		walker_of(s, w, &walker);
+		if (w->active && walker == reader) {
+			if (w->ordered)
+				lost(s, w);
+			else
+				again(s, w);
 		}
 		w = next;
 	}
+}
+
+/* -- of scans on demand -- */
+
+static int ask_ordered(struct scand *s, struct walk *w, const struct filesystem *fs, struct amp_channel *ch)
+{
+	Amp__Walk body = AMP__WALK__INIT;
+
+	body.walk_id = w->serial;
+	body.fsid = w->fsid;
+	body.mount_point.data = (uint8_t *)(uintptr_t)(fs && fs->mount_point[0] ? fs->mount_point : "/");
+	body.mount_point.len = strlen((char *)body.mount_point.data);
+	body.path.data = (uint8_t *)w->path;
+	body.path.len = strlen(w->path);
+	body.ordered = true;
+	body.by_path = w->by_path;
+	body.credit = credit_of(w);
+	if (w->resume) {
+		body.resume.data = (uint8_t *)w->resume;
+		body.resume.len = strlen(w->resume);
+	}
+	if (w->by_path && s->rules && engine_state(s) == ENGINE_READY) {
+		body.snapshot_max = s->rules->max_file_size;
+		body.archive_max = s->rules->max_archive_size;
+	}
+	return amp_channel_send(ch, AMP_MSG_WALK, 0, &body.base, NULL, 0);
+}
+
+struct walk *walk_demand(struct scand *s, struct demand_scan *d, const char *path, const char *resume,
+			 const struct filesystem *fs, uint64_t fsid)
+{
+	int at;
+	struct amp_channel *ch = readers_demand_walker(s, &at);
+	struct walk *w = ch ? walk_new(s) : NULL;
+
+	if (!w)
+		return NULL;
+	w->ordered = true;
+	w->scan = d;
+	w->fsid = fsid;
+	w->by_path = !fs || fs->how != AMP__FILE_SYSTEM__HOW__BY_HANDLE || !fs->mount_point[0];
+	w->path = strdup(path);
+	w->resume = resume ? strdup(resume) : NULL;
+	w->active = true;
+	if (w->path && (!resume || w->resume) && ask_ordered(s, w, fs, ch) == 0)
+		return w;
+	walk_free(s, w);
+	return NULL;
+}
+
+bool walk_demand_by_path(const struct walk *w)
+{
+	return w->by_path;
+}
+
+void walk_cancel(struct scand *s, struct walk *w)
+{
+	Amp__WalkCancel c = AMP__WALK_CANCEL__INIT;
+	int at;
+	struct amp_channel *ch = walker_of(s, w, &at);
+
+	if (w->cancelled)
+		return;
+	w->cancelled = w->to_drop = true;
+	free(w->mark);
+	w->mark = NULL;
+	c.walk_id = w->serial;
+	if (ch && w->active)
+		amp_channel_send(ch, AMP_MSG_WALK_CANCEL, 0, &c.base, NULL, 0);
+}
+
+/* A job leaves if nothing else waits for it. */
+static void drop_from(struct scand *s, struct job *j, const struct walk *w)
+{
+	struct occurrence *o = j->first;
+
+	while (o) {
+		struct occurrence *next = o->next;
+
+		if (o->walk == w)
+			occurrence_conclude(s, o);
+		o = next;
+	}
+	if (!j->first)
+		job_conclude(j);
+}
+
+static void drop(struct scand *s, struct walk *w)
+{
+	w->to_drop = false;
+	w->open++;
+	for (struct cache_node *n = s->jobs.oldest; n && w->open > 1;) {
+		struct job *j = (struct job *)n;
+
+		n = n->newer;
+		if (j->state != JOB_READING && j->state != JOB_SCANNING)
+			drop_from(s, j, w);
+	}
+	w->open--;
+	finish(s, w);
+}
+
+void walks_drop(struct scand *s)
+{
+	struct walk *w = s->walks;
+
+	while (w) {
+		if (!w->to_drop) {
+			w = w->next;
+			continue;
+		}
+		drop(s, w);
+		w = s->walks; /* it may be gone */
+	}
+}
+
+void walks_forget_scan(struct scand *s, const struct demand_scan *d)
+{
+	for (struct walk *w = s->walks; w; w = w->next)
+		if (w->scan == d)
+			w->scan = NULL;
+}
+
+struct demand_scan *walk_scan(const struct walk *w)
+{
+	return w->scan;
+}
+
+bool walk_is_cancelled(const struct walk *w)
+{
+	return w->cancelled;
 }
 
 void walk_filesystem_gone(struct scand *s, uint64_t fsid)
@@ -366,7 +717,7 @@ void walk_filesystem_gone(struct scand *s, uint64_t fsid)
 	struct walk *w = s->walks;
 
 	while (w) {
-		if (w->fsid != fsid || w->active || w->walked) {
+		if (w->ordered || w->fsid != fsid || w->active || w->walked) {
 			w = w->next;
 			continue;
 		}
