@@ -521,5 +521,6 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	ops.role = h.role = role->id;
+	ops.single_threaded = role->id == AMP_ROLE_ENGINE;
 	return amp_room_main(&ops, NULL);
 }

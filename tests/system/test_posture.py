@@ -5,18 +5,21 @@ import os
 import harness
 from harness import check
 
-EXPECTED = {"ampmon", "ampscand", "ampread", "ampread/1", "ampread/2", "ampcloudd", "ampquard"}
+EXPECTED = {"ampmon", "ampscand", "ampread", "ampread/1", "ampread/2", "ampread/3", "ampcloudd", "ampquard", "ampengine"}
 # Bits of capability.h: ptrace; read-search; none; and what files are changed with.
-USERS = {"ampscand": "amp-scan", "ampread": "amp-read", "ampcloudd": "amp-cloud", "ampquard": "amp-quard"}
-CAPABILITIES = {"ampscand": 1 << 19, "ampread": 1 << 2 | 1 << 3, "ampcloudd": 0,
+USERS = {"ampscand": "amp-scan", "ampread": "amp-read", "ampcloudd": "amp-cloud", "ampquard": "amp-quard",
+         "ampengine": "amp-engine"}
+CAPABILITIES = {"ampscand": 1 << 19, "ampread": 1 << 2 | 1 << 3, "ampcloudd": 0, "ampengine": 0,
                 "ampquard": 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 31 | 1 << 9}
 
 
 def setup(base):
     global suite
+    global w
     w = harness.mount_tmpfs(base + "/w")
-    suite = harness.Suite(base, [w])
+    suite = harness.Suite(base, [w], engine="on", definitions=[harness.definitions(base + "/definitions")])
     suite.start()
+    suite.wait_engine()
 
 
 def teardown():
@@ -67,6 +70,40 @@ def case_hands_have_the_walls_of_their_keeper():
         opened = [os.readlink("/proc/%d/fd/%s" % (pid, f)) for f in os.listdir("/proc/%d/fd" % pid)]
         strange = [o for o in opened if o != "/dev/null" and not o.startswith("socket:") and not o.endswith("ampquard.log")]
         check(not strange and len([o for o in opened if o.startswith("socket:")]) == 1, "open: %r" % opened)
+
+
+def status_of(pid):
+    return dict(l.rstrip("\n").split(":\t", 1) for l in open("/proc/%d/status" % pid) if ":\t" in l)
+
+
+def opened(pid):
+    return [os.readlink("/proc/%d/fd/%s" % (pid, f)) for f in os.listdir("/proc/%d/fd" % pid)]
+
+
+def case_zygotes_and_workers_own_nothing():
+    """Of ampengine's user, without a capability, sealed more often than the room; a worker has its pair."""
+    harness.write(w + "/file", b"so that there are workers\n")
+    room, zygotes = harness.wait_for("a worker", lambda: (lambda e: e if [1 for w in e[1].values() if w] else None)(suite.engine()))
+    workers = [pid for pids in zygotes.values() for pid in pids]
+    filters = {room: int(status_of(room).get("Seccomp_filters", 0))}
+    for pid in list(zygotes) + workers:
+        st = status_of(pid)
+        check(set(st["Uid"].split()) == {str(harness.USERS["amp-engine"])}, "uids: %r" % st["Uid"])
+        check(st["Seccomp"] == "2" and st["NoNewPrivs"] == "1", "not sealed: %r" % st)
+        for kind in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
+            check(int(st[kind], 16) == 0, "%s: %s" % (kind, st[kind]))
+        filters[pid] = int(st.get("Seccomp_filters", 0))
+        strange = [o for o in opened(pid) if o != "/dev/null" and not o.startswith(("socket:", "/slot", "anon_inode:", "/memfd:"))]
+        check(not strange, "open: %r" % strange)
+    if filters[room]:  # the kernel tells (5.9)
+        check(all(filters[z] > filters[room] for z in zygotes), "filters: %r" % filters)
+        check(all(filters[p] > min(filters[z] for z in zygotes) for p in workers), "filters: %r" % filters)
+    for pid in workers:
+        sockets = [o for o in opened(pid) if o.startswith("socket:")]
+        check(len(sockets) == 1, "sockets of a worker: %r" % sockets)
+        for limit in ("Max processes", "Max address space", "Max file size", "Max open files"):
+            line = [l for l in open("/proc/%d/limits" % pid) if l.startswith(limit)][0]
+            check("unlimited" not in line, line)
 
 
 def case_features_are_named():
