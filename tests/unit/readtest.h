@@ -153,7 +153,7 @@ static int rig_read_done(struct amp_channel *ch, struct amp_message *m, void *ar
 		assert_true(r->fd_index <= m->fd_count && r->snapshot_index <= m->fd_count);
 		to->fd = r->fd_index ? amp_message_take_fd(m, r->fd_index - 1) : -1;
 		to->snapshot = r->snapshot_index ? amp_message_take_fd(m, r->snapshot_index - 1) : -1;
-		fds += (r->fd_index > 0) + (r->snapshot_index > 0);
+		fds += (r->fd_index > 0 ? 1U : 0U) + (r->snapshot_index > 0 ? 1U : 0U);
 		to->job = r->job;
 		to->status = r->status;
 		to->error = r->error;
