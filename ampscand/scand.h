@@ -37,6 +37,10 @@
 #define SCAND_FDS_MAX	    4096U /* descriptors of events in hand, likewise */
 #define SCAND_LARGE_READER  3U	  /* large files that one reader has in hand */
 #define SCAND_LARGE_OWNER   3U	  /* ... and those of one owner in all readers */
+/* Copies for the engine are memory: what is larger than one of them may be counts as too large,
+ * whatever the policy says. In all they take 64 MiB (files up to SCAND_COPY_QUICK) and 128 MiB. */
+#define SCAND_COPY_QUICK (1ULL << 20) /* up to that a file's first reading brings one */
+#define SCAND_COPY_MAX	 (128ULL << 20)
 
 /* Why a file is judged, beyond enum event_bits. */
 enum cause_bits {
@@ -51,6 +55,7 @@ struct scand;
 struct job;
 struct walk;
 struct content;
+struct scan;
 
 /* How an event ended; a scan on demand counts them. */
 enum outcome {
@@ -105,6 +110,18 @@ enum job_state {
 	JOB_DEFERRED  /* waits for its timer */
 };
 
+/* What a reading brought. */
+struct reading {
+	uint8_t sha256[AMP_SHA256_SIZE];
+	struct amp_identity identity;
+	bool script;
+	bool archive; /* begins like one */
+	bool cached;  /* nothing was read: by the verdict cache */
+	int snapshot; /* a sealed copy; owned; -1: none */
+	size_t line_size;
+	char line[256]; /* of a script: what follows "#!" */
+};
+
 /* One inode being judged. */
 struct job {
 	struct cache_node node; /* of scand.jobs, by id */
@@ -121,10 +138,19 @@ struct job {
 	bool large;	     /* found larger than JUDGE_QUICK: waits its turn among those */
 	bool confirm;	     /* only whether what is cached still holds is asked */
 	unsigned busy, changed, deaths, unreadable, hidden;
-	unsigned resolving; /* directories asked for */
-	unsigned count;	    /* occurrences */
-	int64_t left_ns;    /* realtime of the first event not kept; 0: none (job_leave) */
-	int reader;	    /* JOB_READING */
+	unsigned resolving;	 /* directories asked for */
+	unsigned count;		 /* occurrences */
+	int64_t left_ns;	 /* realtime of the first event not kept; 0: none (job_leave) */
+	int reader;		 /* JOB_READING */
+	bool demand;		 /* in the queues of what only scans on demand wait for */
+	bool apart;		 /* of what a walk read itself: no event joins it, nothing is read again */
+	uint64_t size;		 /* large: of the file, when last seen */
+	uint64_t copy_max;	 /* the reading may bring a copy up to that; 0: none */
+	uint64_t reserved;	 /* ... and has so much memory for it (scan.c) */
+	unsigned uncopied;	 /* readings that did not bring it */
+	struct reading *content; /* JOB_SCANNING */
+	struct scan *scan;	 /* JOB_SCANNING: scan.c's */
+	struct job *scan_next;
 };
 
 struct reader {
@@ -264,7 +290,12 @@ void job_leave(struct job *j, int64_t time_ns);
 void job_look_for_left(struct job *j);
 void job_settle(struct job *j);	  /* waits 100 ms */
 void job_unsettle(struct job *j); /* the close came */
-struct job *job_next(struct scand *s, bool large);
+struct job *job_next(struct scand *s, bool large, bool demand);
+/* A job of its own for what was read already; NULL: no memory. */
+struct job *job_apart(struct scand *s, const struct amp_fileid *id);
+bool job_is_demand(const struct job *j); /* nothing but scans on demand waits for it */
+/* Its content is in others' hands: what comes now may speak of another one. */
+bool job_is_in_hand(const struct job *j);
 void job_defer(struct job *j, unsigned ms);
 void jobs_house_keeping(struct scand *s); /* parks what takes long */
 void fileid_copy(struct amp_fileid *to, const struct amp_fileid *from);
@@ -283,14 +314,26 @@ void resolve_free(struct scand *s);
 
 /* readers.c: links to ampread */
 void readers_link(struct scand *s, unsigned instance, unsigned generation, int fd);
+struct read_wish {
+	Amp__ReadItem__Want want;
+	uint64_t limit;
+	int fd;				    /* -1: by handle */
+	uint64_t snapshot_max, archive_max; /* HASH: of a copy that comes with it; 0: none */
+	bool demand;			    /* of the reader for scans on demand */
+};
 /* Asks a reader; the answer (or its death) finds owner: a struct resolve of a path, a struct
- * job of a hash or an identity, a struct open_item of what is to be opened. fd -1: by handle.
- * 0, or -1: none has room now. */
+ * job of a hash or an identity, a struct open_item of what is to be opened. 0, or -1: none has
+ * room now. */
+int readers_ask_for(struct scand *s, void *owner, const struct read_wish *w, const struct filesystem *fs,
+		    const struct amp_fileid *id, int *reader);
+/* The same of readers for events, without a copy. */
 int readers_ask(struct scand *s, void *owner, Amp__ReadItem__Want want, const struct filesystem *fs,
 		const struct amp_fileid *id, uint64_t limit, int fd, int *reader);
 bool readers_have_room(const struct scand *s);
-bool readers_have_room_for_large(const struct scand *s);
-unsigned readers_large_of(const struct scand *s, uid_t owner); /* large files in hand */
+bool readers_have_room_for(const struct scand *s, bool large, bool demand);
+unsigned readers_large_of(const struct scand *s, uid_t owner); /* large files in hand, for events */
+/* What a reader passed is a copy that nobody can change any more, of that size. */
+bool readers_snapshot_is_sealed(int fd, uint64_t size);
 void readers_flush(struct scand *s);
 void readers_free(struct scand *s);
 #define SCAND_LINK_LEFT "it closed its link and lives on"
@@ -302,14 +345,15 @@ struct amp_channel *readers_walker(struct scand *s, int *reader);
 struct amp_channel *readers_demand_walker(struct scand *s, int *reader); /* of scans on demand */
 
 /* judge.c: results and decisions */
-void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r);
+void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r, int snapshot); /* taken over */
 void judge_reader_died(struct job *j);
-void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identity *id, bool script,
-		   const char *script_line, size_t script_line_size);
+void judge_content(struct job *j, struct reading *r); /* r->snapshot is taken over */
 /* A scan of its content came to an end; c: what is known of it now (NULL: there was no engine). */
 void judge_scanned(struct scand *s, struct job *j, const struct content *c);
-/* Of an occurrence of no job, that a walk found and read. Takes o over. */
+/* Of an occurrence of no job, that a walk found and read. Takes o and the snapshot over. */
 void judge_found(struct scand *s, struct occurrence *o, const struct walk_found *found);
+/* What is known of this content holds, and is no conviction: its execution needs nothing. */
+bool judge_is_settled(struct scand *s, const struct verdict *v);
 /* Decides by the cache. False: it must be read all the same. */
 bool judge_cached(struct job *j, const struct verdict *v);
 /* Could others than root have changed the file without an event (truncate(2))? */
@@ -342,16 +386,23 @@ uint64_t engine_generation(const struct scand *s); /* of the signatures in use; 
 void engine_missed(struct scand *s, int64_t time_ns);
 int64_t engine_missed_since(const struct scand *s); /* realtime; 0: nothing */
 
+/* Answer to AMP_MSG_CLI_DEFINITIONS. */
+int engine_definitions(struct amp_channel *ch, struct amp_message *m, void *arg);
+
 /* scan.c: content in workers' hands; two witnesses, voiding, sampling (DESIGN 5.7, 5.8) */
 int scans_init(struct scand *s);
 void scans_free(struct scand *s);
 /* Takes the snapshot over. judge_scanned() is called later, never from here. owner: of the file.
  * 0, or -1: no memory (the snapshot is closed). */
-int scans_ask(struct scand *s, struct job *j, const uint8_t *sha256, int snapshot, uint64_t size, uid_t owner,
-	      bool demand);
+int scans_ask(struct scand *s, struct job *j, const uint8_t *sha256, int snapshot, uid_t owner, bool demand);
 void scans_forget(struct scand *s, struct job *j); /* it leaves */
+void scans_hurry(struct scand *s, struct job *j);  /* an event waits for it now */
 void scans_pump(struct scand *s);
-/* Bytes of snapshots that may be asked of readers now (reserved, given back when scanned). */
+/* Another reading may bring a copy now; or none would, because there is no engine to scan it. */
+bool scans_may_ask(const struct scand *s, bool large, bool demand);
+void scans_reserve(struct scand *s, struct job *j, uint64_t size); /* for j's reading */
+void scans_release(struct scand *s, struct job *j);
+/* Bytes that copies of small files may still take: for who asks for them without a job. */
 uint64_t scans_room(const struct scand *s);
 
 /* foundation.c: what is never acted upon because a signature says so (DESIGN 5.9) */
