@@ -31,6 +31,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -299,6 +300,18 @@ static int on_policy_end(struct amp_channel *ch, struct amp_message *m, void *ar
 		(t), &amp__##body##__descriptor, WHOLE, 0, (fds), 0, on_any                                  \
 	}
 
+/* As ampengine: whoever is to be killed is gone, so that it is the worker's matter alone. */
+static int on_kill_worker(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	Amp__WorkerGone gone = AMP__WORKER_GONE__INIT;
+
+	(void)arg;
+	gone.serial = ((const Amp__KillWorker *)m->body)->serial;
+	gone.signal = SIGKILL;
+	amp_info("hostile: told to kill worker %llu", (unsigned long long)gone.serial);
+	return amp_channel_send(ch, AMP_MSG_WORKER_GONE, 0, &gone.base, NULL, 0);
+}
+
 /* As ampscand: the worker is ours to talk to. */
 static int on_worker(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
@@ -336,7 +349,7 @@ static const struct amp_dispatch link_rows[] = {
 	ANY_ROW(AMP_MSG_SPAWN, spawn, 0),
 	{AMP_MSG_WORKER, &amp__worker__descriptor, WHOLE, 0, 1, 0, on_worker},
 	ANY_ROW(AMP_MSG_WORKER_GONE, worker_gone, 0),
-	ANY_ROW(AMP_MSG_KILL_WORKER, kill_worker, 0),
+	{AMP_MSG_KILL_WORKER, &amp__kill_worker__descriptor, WHOLE, 0, 0, 0, on_kill_worker},
 	ANY_ROW(AMP_MSG_SCAN, scan, 1),
 	ANY_ROW(AMP_MSG_SCAN_VERDICT, scan_verdict, 0),
 };

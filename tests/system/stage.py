@@ -66,7 +66,7 @@ def framing(kind, content, foreign, backwards):
         # Of one that is all repeated fields this is no fault.
         Bad("every field twice", message(kind, content + content), FORM if kind in SINGLE else None),
         Bad("one datagram of 200 kB", message(kind, b"\0" * 200000), HUGE),
-        Bad("five descriptors", good, FDS, fds=5),
+        Bad("seventeen descriptors", good, FDS, fds=17),
         Bad("253 descriptors", good, FDS, fds=253),
     ]
 
