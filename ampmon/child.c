@@ -72,7 +72,7 @@ enum mon_slot_state mon_slot_state(const struct mon_slot *s)
 		return s->proc->ready && !s->proc->killed ? MON_SLOT_RUNNING : MON_SLOT_STARTING;
 	if (evtimer_pending(s->again, NULL))
 		return MON_SLOT_THROTTLED;
-	return MON_SLOT_STOPPED;
+	return s->off ? MON_SLOT_OFF : MON_SLOT_STOPPED;
 }
 
 struct amp_channel *mon_ready_channel(const struct mon *m, enum amp_role_id role)
@@ -117,7 +117,8 @@ static int slot_new(struct mon *m, const struct amp_role *row, unsigned instance
 	s->role = row;
 	s->instance = instance;
 	s->listen_fd = -1;
-	s->startable = m->users[row->id].known;
+	s->off = !mon_conf_role_wanted(m->conf, row->id);
+	s->startable = !s->off && m->users[row->id].known;
 	amp_role_label(row->id, instance, s->label, sizeof(s->label));
 	s->again = evtimer_new(m->base, slot_again, s);
 	if (!s->again)
@@ -424,8 +425,29 @@ static void set_bytes(ProtobufCBinaryData *out, char *text)
 	out->len = strlen(text);
 }
 
+/* list: MON_DEFINITIONS_MAX of them. */
+static void add_engine(struct mon *m, const struct mon_slot *s, Amp__Conf *conf, ProtobufCBinaryData *list)
+{
+	const struct mon_slot *engine = mon_slot(m, AMP_ROLE_ENGINE, 0);
+
+	if (s->role->id == AMP_ROLE_SCAN) {
+		conf->engine = engine && engine->startable;
+		set_bytes(&conf->bin_dir, m->conf->bin_dir);
+	}
+	if (s->role->id != AMP_ROLE_ENGINE)
+		return;
+	for (char **d = m->conf->definitions; *d; d++)
+		set_bytes(&list[conf->n_definitions++], *d);
+	conf->definitions = list;
+	conf->engine_workers = m->conf->engine_workers;
+	conf->engine_memory = m->conf->engine_memory;
+	conf->engine_reload_after = m->conf->engine_reload_after;
+	m->definitions_there = m->conf->definitions_there;
+}
+
 static void send_conf(struct mon *m, struct mon_slot *s)
 {
+	ProtobufCBinaryData definitions[MON_DEFINITIONS_MAX];
 	Amp__Conf conf = AMP__CONF__INIT;
 	char *data_dir = mon_conf_room_dir(m->conf, s->role->id);
 	char view[PATH_MAX];
@@ -447,6 +469,7 @@ static void send_conf(struct mon *m, struct mon_slot *s)
 	conf.history_max_rows = m->conf->history_max_rows;
 	conf.quarantine_max_size = m->conf->quarantine_max_size;
 	conf.quarantine_days = m->conf->quarantine_days;
+	add_engine(m, s, &conf, definitions);
 	mon_proc_send(s->proc, AMP_MSG_CONF, &conf.base, NULL, 0);
 }
 

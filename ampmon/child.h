@@ -45,13 +45,20 @@ struct mon_proc {
 	struct mon_proc *next;
 };
 
-enum mon_slot_state { MON_SLOT_STOPPED, MON_SLOT_STARTING, MON_SLOT_RUNNING, MON_SLOT_THROTTLED };
+enum mon_slot_state {
+	MON_SLOT_OFF,
+	MON_SLOT_STOPPED,
+	MON_SLOT_STARTING,
+	MON_SLOT_RUNNING,
+	MON_SLOT_THROTTLED
+};
 
 struct mon_slot {
 	struct mon *m;
 	const struct amp_role *role;
 	unsigned instance;
 	char label[32];
+	bool off;	/* by configuration: as if it were not in the table */
 	bool startable; /* its user exists */
 	struct mon_proc *proc;
 	unsigned generation; /* of the latest process */

@@ -64,10 +64,8 @@ static struct amp_channel *later_client(const struct later *l)
 /* --- status ------------------------------------------------------------------- */
 
 static const char *const state_names[] = {
-	[MON_SLOT_STOPPED] = "stopped",
-	[MON_SLOT_STARTING] = "starting",
-	[MON_SLOT_RUNNING] = "running",
-	[MON_SLOT_THROTTLED] = "throttled",
+	[MON_SLOT_OFF] = "off",		[MON_SLOT_STOPPED] = "stopped",	    [MON_SLOT_STARTING] = "starting",
+	[MON_SLOT_RUNNING] = "running", [MON_SLOT_THROTTLED] = "throttled",
 };
 
 /* Everything the reply points to, in one block. */
@@ -187,7 +185,9 @@ static const char *scan_text(const struct mon *m)
 {
 	if (!m->started)
 		return "Starting";
-	return mon_complete(m) ? ALL_READY : "Scanning is degraded";
+	if (!mon_complete(m))
+		return "Scanning is degraded";
+	return mon_sources_scan(m)[0] ? mon_sources_scan(m) : ALL_READY;
 }
 
 static void add_policy(struct status *st, const struct mon *m)
@@ -206,7 +206,7 @@ static void add_state(struct status *st, const struct mon *m)
 	r->service = text("ampmon");
 	r->connection = text("Standalone");
 	r->scan = text(scan_text(m));
-	r->last_scan = text("none");
+	r->last_scan = text(mon_sources_last_scan(m)[0] ? mon_sources_last_scan(m) : "none");
 	r->version = text(PACKAGE_VERSION);
 	r->host_id = text(m->state.host_id);
 	r->protected_ = m->started && mon_complete(m) && !mon_repair_pending(m->repair);

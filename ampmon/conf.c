@@ -17,10 +17,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define CLAMAV_DEFINITIONS "/var/lib/clamav"
+
 #define RUN_DIR_MAX 90 /* sun_path has 108 bytes; a service's name follows */
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const event_sources[] = {"auto", "fd", NULL};
+static const char *const switches[] = {"off", "on", NULL};
+static const char *const reload_orders[] = {"before", "after", NULL};
 static const char *const queue_limits[] = {"unlimited", "limited", NULL};
 
 /* Judging there would wait for a server or a user's own process. */
@@ -55,6 +59,17 @@ static const char *check_watch(const char *v)
 	if (stat(v, &st) < 0 || !S_ISDIR(st.st_mode))
 		return "is no directory here; make it, or remove the entry";
 	return NULL;
+}
+
+/* Who can write there can have any file convicted, and feed libclamav. */
+static const char *check_definitions(const char *v)
+{
+	const char *why = check_dir(v);
+	struct stat st;
+
+	if (!why && stat(v, &st) == 0 && S_ISDIR(st.st_mode) && (st.st_mode & S_IWOTH))
+		return "can be written by everybody; chmod o-w it, or name another";
+	return why;
 }
 
 static const char *check_name(const char *v)
@@ -109,7 +124,7 @@ static const char *check_type(const char *v)
 
 /* Order: as mon_conf_print shows it; the enum names rows that whole-file checks speak of. */
 /* clang-format off */
-enum { KEY_CLOUD_DIR = 6, KEY_QUARANTINE_DIR = 7, KEY_POLICY_DIR = 8, KEY_USERS = 11, KEY_TIMEOUT = 21 };
+enum { KEY_CLOUD_DIR = 6, KEY_QUARANTINE_DIR = 7, KEY_POLICY_DIR = 8, KEY_USERS = 11, KEY_TIMEOUT = 22 };
 static const struct mon_key keys[] = {
 	{.name = "log_level", .type = MON_KEY_CHOICE, AT(log_level), .def = "info", .choices = log_levels},
 	DIRECTORY("log_dir", log_dir, AMP_LOGDIR, 1024),
@@ -128,6 +143,7 @@ static const struct mon_key keys[] = {
 	NAME("user_ampread", user[AMP_ROLE_READ], "amp-read", 1, check_user),
 	NAME("user_ampcloudd", user[AMP_ROLE_CLOUD], "amp-cloud", 1, check_user),
 	NAME("user_ampquard", user[AMP_ROLE_QUARD], "amp-quard", 1, check_user),
+	NAME("user_ampengine", user[AMP_ROLE_ENGINE], "amp-engine", 1, check_user),
 	{.name = "watch", .type = MON_KEY_LIST, AT(watch), .def = "", .max = 64, .check = check_watch},
 	{.name = "filesystem_types", .type = MON_KEY_LIST, AT(filesystem_types), .def = LOCAL_TYPES, .min = 1, .max = 64, .check = check_type},
 	{.name = "event_source", .type = MON_KEY_SWITCH, AT(force_fd_source), .def = "auto", .choices = event_sources},
@@ -138,6 +154,13 @@ static const struct mon_key keys[] = {
 	{.name = "history_max_rows", .type = MON_KEY_UINT64, AT(history_max_rows), .def = "1000000", .min = 10, .max = 1000000000},
 	{.name = "quarantine_max_size", .type = MON_KEY_UINT64, AT(quarantine_max_size), .def = "10737418240", .min = UINT64_C(16) << 20, .max = UINT64_C(1) << 60},
 	NUMBER("quarantine_days", quarantine_days, "90", 1, 36500),
+	{.name = "engine", .type = MON_KEY_SWITCH, AT(engine), .def = "on", .choices = switches},
+	/* empty: the default directories */
+	{.name = "definitions", .type = MON_KEY_LIST, AT(definitions), .def = "", .max = MON_DEFINITIONS_MAX, .check = check_definitions},
+	/* Above it stands RLIMIT_NPROC of ampengine (lib/role.c). */
+	NUMBER("engine_workers", engine_workers, "0", 0, 32),
+	{.name = "engine_memory", .type = MON_KEY_UINT64, AT(engine_memory), .def = "536870912", .min = UINT64_C(64) << 20, .max = UINT64_C(1) << 40},
+	{.name = "engine_reload", .type = MON_KEY_SWITCH, AT(engine_reload_after), .def = "before", .choices = reload_orders},
 	DIRECTORY("bin_dir", bin_dir, AMP_BINDIR, 1024),
 };
 /* clang-format on */
@@ -196,6 +219,31 @@ static int rooms_dirs_apart(const struct mon_conf *c, const unsigned *lines, cha
 		size);
 }
 
+/* What freshclam fills, and the suite's own. */
+static int default_definitions(struct mon_conf *c)
+{
+	char **list;
+
+	if (c->definitions[0])
+		return 0;
+	list = calloc(3, sizeof(*list));
+	if (!list)
+		return -1;
+	free(c->definitions);
+	c->definitions = list;
+	list[0] = strdup(CLAMAV_DEFINITIONS);
+	return list[0] && asprintf(&list[1], "%s/definitions", c->etc_dir) >= 0 ? 0 : -1;
+}
+
+static void note_definitions(struct mon_conf *c)
+{
+	struct stat st;
+
+	for (unsigned i = 0; c->definitions[i]; i++)
+		if (stat(c->definitions[i], &st) == 0 && S_ISDIR(st.st_mode))
+			c->definitions_there |= 1U << i;
+}
+
 /* Each entry by its true name: events are compared with host paths. */
 static int canonical_watch(struct mon_conf *c)
 {
@@ -220,6 +268,11 @@ static int check_whole(struct mon_conf *c, const unsigned *lines, char *err, siz
 	if (c->heartbeat_timeout <= c->heartbeat_interval)
 		return fail_key(c, lines, KEY_TIMEOUT,
 				"is not above heartbeat_interval; write twice that or more", err, size);
+	if (default_definitions(c) < 0) {
+		snprintf(err, size, "%s: definitions: memory is short; try again", c->path);
+		return -1;
+	}
+	note_definitions(c);
 	if (canonical_watch(c) < 0) {
 		snprintf(err, size, "%s: watch: a directory went away: %s; try again", c->path,
 			 strerror(errno));
@@ -261,6 +314,11 @@ void mon_conf_print(const struct mon_conf *c, FILE *out)
 {
 	fprintf(out, "# effective values of %s\n", c->path);
 	mon_keys_print(keys, KEYS, c, out);
+}
+
+bool mon_conf_role_wanted(const struct mon_conf *c, enum amp_role_id role)
+{
+	return role != AMP_ROLE_ENGINE || c->engine;
 }
 
 int mon_conf_user(const struct mon_conf *c, enum amp_role_id role, uid_t *uid, gid_t *gid, char *err,

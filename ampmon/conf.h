@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#define MON_DEFINITIONS_MAX 8U
+
 struct mon_conf {
 	char *path; /* of the file itself */
 	enum amp_log_level log_level;
@@ -30,6 +32,12 @@ struct mon_conf {
 	uint64_t history_max_rows;
 	uint64_t quarantine_max_size; /* bytes */
 	unsigned quarantine_days;
+	bool engine;
+	char **definitions;	    /* directories, NULL-terminated, at most MON_DEFINITIONS_MAX */
+	unsigned definitions_there; /* bits: those that were there when the file was read */
+	unsigned engine_workers;    /* 0: by the processors */
+	uint64_t engine_memory;	    /* bytes that a scan may take */
+	bool engine_reload_after;
 };
 
 /* Reads and checks path (refused if others than root can write it or its
@@ -37,6 +45,9 @@ struct mon_conf {
 struct mon_conf *mon_conf_load(const char *path, char *err, size_t size);
 void mon_conf_free(struct mon_conf *c);
 void mon_conf_print(const struct mon_conf *c, FILE *out); /* effective values, in the file's form */
+
+/* False: by configuration this room does not exist. */
+bool mon_conf_role_wanted(const struct mon_conf *c, enum amp_role_id role);
 
 /* Ids of a row's user; the drop's uid. 0, or -1 with err. Called before start only (NSS). */
 int mon_conf_user(const struct mon_conf *c, enum amp_role_id role, uid_t *uid, gid_t *gid, char *err,

@@ -19,7 +19,7 @@
 #define READY	2U
 
 #define ROOM(id) (1U << (id))
-#define EVERY	 (SCAN | ROOM(AMP_ROLE_READ) | CLOUD | ROOM(AMP_ROLE_QUARD))
+#define EVERY	 (SCAN | ROOM(AMP_ROLE_READ) | CLOUD | ROOM(AMP_ROLE_QUARD) | ROOM(AMP_ROLE_ENGINE))
 #define SCAN	 ROOM(AMP_ROLE_SCAN)
 #define CLOUD	 ROOM(AMP_ROLE_CLOUD)
 
@@ -203,7 +203,7 @@ static const struct {
 	ROW(AMP_MSG_REPAIR_WANTED, SCAN, repair_wanted, 4096, READY, on_repair_wanted),
 	ROW(AMP_MSG_KILL, SCAN, kill, AMP_PATH_MAX + 4096, READY, on_kill),
 	ROW(AMP_MSG_CONCLUDED, SCAN, concluded, NO_TEXT, READY, on_concluded),
-	ROW(AMP_MSG_SCAN_STATE, SCAN, scan_state, NO_TEXT, READY, on_scan_state),
+	ROW(AMP_MSG_SCAN_STATE, SCAN, scan_state, 2048, READY, on_scan_state),
 	ROW(AMP_MSG_EVENT_ACK, CLOUD, event_ack, 16384, READY, on_event_ack),
 };
 #define ROWS (sizeof(master) / sizeof(master[0]))

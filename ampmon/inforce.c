@@ -21,6 +21,7 @@
 #define BUILT_IN_NAME	     "Built-in (audit)"
 #define BUILT_IN_FILE_MAX    5242880U
 #define BUILT_IN_ARCHIVE_MAX 52428800U
+#define BUILT_IN_SCAN_CPU    50U
 
 /* Without any readable policy at least this is recorded. */
 #define BUILT_IN_SHA256	   "275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f"
@@ -91,6 +92,8 @@ static int send_built_in(struct mon *m, struct amp_channel *ch)
 	begin.mode = AMP__POLICY_BEGIN__MODE__AUDIT;
 	begin.max_file_size = BUILT_IN_FILE_MAX;
 	begin.max_archive_size = BUILT_IN_ARCHIVE_MAX;
+	begin.engine = true;
+	begin.scan_cpu = BUILT_IN_SCAN_CPU;
 	begin.epoch = end.epoch = m->state.epoch;
 	entry.kind = AMP__POLICY_ENTRY__KIND__BLOCKED;
 	entry.sha256.data = sha;

@@ -107,9 +107,12 @@ bool mon_tended(const struct mon *m)
 
 bool mon_complete(const struct mon *m)
 {
-	for (size_t i = 0; i < mon_slot_count(m); i++)
-		if (mon_slot_state(mon_slot_at(m, i)) != MON_SLOT_RUNNING)
+	for (size_t i = 0; i < mon_slot_count(m); i++) {
+		const struct mon_slot *s = mon_slot_at(m, i);
+
+		if (!s->off && mon_slot_state(s) != MON_SLOT_RUNNING)
 			return false;
+	}
 	return true;
 }
 
@@ -301,6 +304,8 @@ static int look_up_users(struct mon *m)
 	for (int id = AMP_ROLE_MON + 1; id < AMP_ROLE_COUNT; id++) {
 		struct mon_user *u = &m->users[id];
 
+		if (!mon_conf_role_wanted(m->conf, (enum amp_role_id)id))
+			continue;
 		if (mon_conf_user(m->conf, (enum amp_role_id)id, &u->uid, &u->gid, err, sizeof(err)) == 0) {
 			u->known = true;
 			continue;

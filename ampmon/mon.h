@@ -38,9 +38,10 @@ struct mon {
 	struct mon_conf *conf;
 	struct mon_user users[AMP_ROLE_COUNT];
 	gid_t cli_gid;
-	pid_t guard;	   /* 0: none */
-	unsigned restarts; /* of ampmon itself, by its guard */
-	int64_t since_ns;  /* realtime of its start */
+	unsigned definitions_there; /* as of the conf that the running ampengine has */
+	pid_t guard;		    /* 0: none */
+	unsigned restarts;	    /* of ampmon itself, by its guard */
+	int64_t since_ns;	    /* realtime of its start */
 	struct mon_state state;
 	bool first_start; /* there was no state: what lay there before is not looked through */
 	struct amp_iothread *io;
@@ -133,6 +134,8 @@ int mon_sources_repair_wanted(struct mon *m, const Amp__RepairWanted *w);
 int mon_sources_repair_state(struct mon *m, const Amp__RepairState *s);
 int mon_sources_kill(struct mon *m, struct mon_proc *scand, uint64_t id, const Amp__Kill *k);
 uint64_t mon_sources_jobs(const struct mon *m);
+const char *mon_sources_scan(const struct mon *m);	/* what is scanned on demand; "": nothing */
+const char *mon_sources_last_scan(const struct mon *m); /* "": none yet */
 void mon_sources_scan_state(struct mon *m, const Amp__ScanState *s);
 
 /* --- inforce.c: which policy is in force. */

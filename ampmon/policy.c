@@ -17,10 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_BYTES 49152U /* packed entries in a message: below AMP_MSG_MAX with room for the frame */
+#define SCHEDULE_MAX 16U
+#define BATCH_BYTES  49152U /* packed entries in a message: below AMP_MSG_MAX with room for the frame */
 
 static const char *const modes[] = {"audit", "protect", NULL};
 static const char *const executes[] = {"passive", NULL};
+static const char *const truths[] = {"false", "true", NULL};
 
 /* What is known without any list: the test file by which an installation proves itself. */
 static const struct {
@@ -35,6 +37,9 @@ struct mon_policy {
 	unsigned serial;
 	int mode, on_execute; /* indices of modes, executes */
 	uint64_t max_file_size, max_archive_size;
+	bool engine;
+	char **schedule;
+	unsigned scan_cpu;
 	char **blocked_lists, **allowed_lists, **exclusion_lists;
 	struct mon_list list;
 	const struct mon_entry **blocked; /* by SHA-256, without what is allowed */
@@ -55,6 +60,37 @@ static const char *check_list_name(const char *v)
 	return NULL;
 }
 
+static bool is_one_of(const char *word, size_t n, const char *const *list)
+{
+	for (; *list; list++)
+		if (strlen(*list) == n && strncmp(*list, word, n) == 0)
+			return true;
+	return false;
+}
+
+static bool is_time(const char *v)
+{
+	unsigned hour, minute;
+	char end;
+
+	return strlen(v) == 5 && v[2] == ':' && strspn(v, "0123456789:") == 5 &&
+	       sscanf(v, "%2u:%2u%c", &hour, &minute, &end) == 2 && hour < 24 && minute < 60;
+}
+
+/* "full sun 02:30" */
+static const char *check_schedule(const char *v)
+{
+	static const char *const kinds[] = {"full", "flash", NULL};
+	static const char *const days[] = {"daily", "mon", "tue", "wed", "thu", "fri", "sat", "sun", NULL};
+	size_t kind = strcspn(v, " "), day = v[kind] ? strcspn(v + kind + 1, " ") : 0;
+
+	if (is_one_of(v, kind, kinds) && is_one_of(v + kind + 1, day, days) && v[kind + 1 + day] == ' ' &&
+	    is_time(v + kind + 1 + day + 1))
+		return NULL;
+	return "is no time of a scan; write \"full\" or \"flash\", \"daily\" or a day from \"mon\" to "
+	       "\"sun\", and HH:MM, as in \"full sun 02:30\"";
+}
+
 #define AT(member) .offset = offsetof(struct mon_policy, member)
 #define LISTS(key, member)                                                                                   \
 	{                                                                                                    \
@@ -70,6 +106,9 @@ static const struct mon_key keys[] = {
 	{.name = "on_execute", .type = MON_KEY_CHOICE, AT(on_execute), .def = "passive", .choices = executes},
 	{.name = "max_file_size", .type = MON_KEY_UINT64, AT(max_file_size), .def = "5242880", .min = 1, .max = UINT64_C(1) << 40},
 	{.name = "max_archive_size", .type = MON_KEY_UINT64, AT(max_archive_size), .def = "52428800", .min = 1, .max = UINT64_C(1) << 40},
+	{.name = "engine", .type = MON_KEY_SWITCH, AT(engine), .def = "true", .choices = truths},
+	{.name = "scan_schedule", .type = MON_KEY_LIST, AT(schedule), .def = "", .max = SCHEDULE_MAX, .check = check_schedule},
+	{.name = "scan_cpu", .type = MON_KEY_UINT, AT(scan_cpu), .def = "50", .min = 1, .max = 100},
 	LISTS("blocked_lists", blocked_lists),
 	LISTS("allowed_lists", allowed_lists),
 	LISTS("exclusion_lists", exclusion_lists),
@@ -230,6 +269,11 @@ bool mon_policy_protects(const struct mon_policy *p)
 	return p->mode == AMP__POLICY_BEGIN__MODE__PROTECT;
 }
 
+bool mon_policy_engine(const struct mon_policy *p)
+{
+	return p->engine;
+}
+
 char **mon_policy_problems(const struct mon_policy *p)
 {
 	return p->list.problems;
@@ -289,6 +333,15 @@ static ssize_t send_batch(const struct mon_policy *p, size_t first, struct amp_c
 	return (ssize_t)n;
 }
 
+static size_t count_texts(char *const *list)
+{
+	size_t n = 0;
+
+	while (list[n])
+		n++;
+	return n;
+}
+
 static int send_begin(const struct mon_policy *p, uint64_t epoch, struct amp_channel *scand)
 {
 	Amp__PolicyBegin m = AMP__POLICY_BEGIN__INIT;
@@ -299,6 +352,10 @@ static int send_begin(const struct mon_policy *p, uint64_t epoch, struct amp_cha
 	m.max_file_size = p->max_file_size;
 	m.max_archive_size = p->max_archive_size;
 	m.epoch = epoch;
+	m.engine = p->engine;
+	m.schedule = p->schedule;
+	m.n_schedule = count_texts(p->schedule);
+	m.scan_cpu = p->scan_cpu;
 	return amp_channel_send(scand, AMP_MSG_POLICY_BEGIN, 0, &m.base, NULL, 0);
 }
 
@@ -348,6 +405,10 @@ void mon_policy_info(const struct mon_policy *p, Amp__CliPolicyInfo *info)
 	info->on_execute = (char *)(uintptr_t)executes[p->on_execute];
 	info->max_file_size = p->max_file_size;
 	info->max_archive_size = p->max_archive_size;
+	info->engine = p->engine;
+	info->schedule = p->schedule;
+	info->n_schedule = count_texts(p->schedule);
+	info->scan_cpu = p->scan_cpu;
 	info->blocked = p->counts[0];
 	info->allowed = p->counts[1];
 	info->exclusions = p->counts[2];

@@ -23,6 +23,7 @@ const char *mon_policy_id(const struct mon_policy *p);
 const char *mon_policy_name(const struct mon_policy *p);
 unsigned mon_policy_serial(const struct mon_policy *p);
 bool mon_policy_protects(const struct mon_policy *p);
+bool mon_policy_engine(const struct mon_policy *p);
 /* "file:line: what; remedy", NULL-terminated. */
 char **mon_policy_problems(const struct mon_policy *p);
 /* True if sha is in its blocked list (and in no allowed one): ampmon checks a Kill against it. */

@@ -51,6 +51,7 @@ static const struct fixed_text fixed_texts[] = {
 	USER(AMP_ROLE_READ, "user_ampread"),
 	USER(AMP_ROLE_CLOUD, "user_ampcloudd"),
 	USER(AMP_ROLE_QUARD, "user_ampquard"),
+	USER(AMP_ROLE_ENGINE, "user_ampengine"),
 };
 
 static char **text_at(struct mon_conf *c, size_t offset)
@@ -96,6 +97,9 @@ static void keep_fixed(struct mon_conf *new, struct mon_conf *old)
 		taken_later("quarantine_max_size");
 	if (new->quarantine_days != old->quarantine_days)
 		taken_later("quarantine_days");
+	if (new->engine != old->engine)
+		needs_restart("engine");
+	new->engine = old->engine;
 	new->event_buffers = old->event_buffers;
 	new->force_fd_source = old->force_fd_source;
 	new->limited_queue = old->limited_queue;
@@ -124,6 +128,43 @@ static void retire(struct mon *m, struct mon_conf *c)
 	amp_iothread_submit(m->io, &o->job);
 }
 
+static bool same_texts(char *const *a, char *const *b)
+{
+	while (*a && *b && strcmp(*a, *b) == 0) {
+		a++;
+		b++;
+	}
+	return !*a && !*b;
+}
+
+/* What is built into its walls, or taken at its start. */
+static bool engine_is_to_be_replaced(const struct mon *m, const struct mon_conf *old)
+{
+	const struct mon_conf *new = m->conf;
+
+	return !same_texts(new->definitions, old->definitions) ||
+	       (new->definitions_there & ~m->definitions_there) != 0 ||
+	       new->engine_workers != old->engine_workers || new->engine_memory != old->engine_memory ||
+	       new->engine_reload_after != old->engine_reload_after;
+}
+
+/* SIGHUP is also how new signatures are told of. */
+static void reload_engine(struct mon *m, const struct mon_conf *old)
+{
+	struct mon_slot *s = mon_slot(m, AMP_ROLE_ENGINE, 0);
+	Amp__Reload reload = AMP__RELOAD__INIT;
+	Amp__Stop stop = AMP__STOP__INIT;
+
+	if (!s || mon_slot_state(s) != MON_SLOT_RUNNING)
+		return;
+	if (engine_is_to_be_replaced(m, old)) {
+		amp_info("ampengine is replaced: its directories or limits are others now");
+		mon_proc_send(s->proc, AMP_MSG_STOP, &stop.base, NULL, 0);
+	} else {
+		mon_proc_send(s->proc, AMP_MSG_RELOAD, &reload.base, NULL, 0);
+	}
+}
+
 static void apply(struct mon *m, struct mon_conf *new)
 {
 	struct mon_conf *old = m->conf;
@@ -134,6 +175,7 @@ static void apply(struct mon *m, struct mon_conf *new)
 	mon_heartbeat(m);
 	mon_watch_reconfigure(m->watch, new);
 	mon_inforce_reload(m);
+	reload_engine(m, old);
 	retire(m, old);
 	mon_fault_clear(m->faults, AMP_FAULT_CONFIGURATION, "configuration");
 	amp_info("configuration read again");

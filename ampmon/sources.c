@@ -26,6 +26,7 @@
 #define START_NS     (5 * AMP_NS_PER_SEC) /* what is marked later was mounted later */
 #define SLOW_MARK_NS (60 * AMP_NS_PER_SEC)
 #define STORE_NS     (10 * AMP_NS_PER_SEC)
+#define SCAN_TEXT    512U
 #define KILLS_MAX    4096 /* ampscand's job table is no larger */
 
 struct asked {
@@ -45,6 +46,7 @@ struct mon_sources {
 	int64_t start_ns;      /* monotonic: START, 0: not yet */
 	int64_t concluded_ns, stored_ns;
 	uint64_t jobs, parked;
+	char scan[SCAN_TEXT], last_scan[SCAN_TEXT];
 	uint64_t next_token;
 	struct asked kills[KILLS_MAX];
 	size_t kill_count;
@@ -301,6 +303,7 @@ void mon_sources_scand_detach(struct mon *m)
 	mon_repair_attach(m->repair, NULL);
 	mon_inforce_scand_gone(m);
 	m->sources->jobs = m->sources->parked = 0;
+	m->sources->scan[0] = '\0';
 }
 
 void mon_sources_scand_gone(struct mon *m)
@@ -318,6 +321,18 @@ void mon_sources_scan_state(struct mon *m, const Amp__ScanState *s)
 {
 	m->sources->jobs = s->jobs;
 	m->sources->parked = s->parked;
+	amp_text_escape(s->scan, strlen(s->scan), m->sources->scan, SCAN_TEXT);
+	amp_text_escape(s->last_scan, strlen(s->last_scan), m->sources->last_scan, SCAN_TEXT);
+}
+
+const char *mon_sources_scan(const struct mon *m)
+{
+	return m->sources->scan;
+}
+
+const char *mon_sources_last_scan(const struct mon *m)
+{
+	return m->sources->last_scan;
 }
 
 uint64_t mon_sources_jobs(const struct mon *m)

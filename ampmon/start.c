@@ -99,7 +99,8 @@ static void check_users(const struct mon_conf *c)
 	gid_t gid;
 
 	for (int id = AMP_ROLE_MON + 1; id < AMP_ROLE_COUNT; id++)
-		if (mon_conf_user(c, (enum amp_role_id)id, &uid, &gid, err, sizeof(err)) != 0)
+		if (mon_conf_role_wanted(c, (enum amp_role_id)id) &&
+		    mon_conf_user(c, (enum amp_role_id)id, &uid, &gid, err, sizeof(err)) != 0)
 			fprintf(stderr, "ampmon: %s\n", err);
 }
 
