@@ -25,7 +25,8 @@ struct content {
 	uint8_t sha256[AMP_SHA256_SIZE];
 	enum content_result result;
 	uint64_t generation; /* of the signatures */
-	uint64_t worker;     /* serial: whose word it is */
+	uint64_t worker;     /* serial: whose word it is; 0: nobody's who can be doubted */
+	bool told;	     /* an event was recorded of it */
 	char *name;	     /* INFECTED: signature; else what is to be told, or NULL */
 };
 
@@ -42,7 +43,12 @@ const struct content *contents_find(struct contents *c, const uint8_t sha256[AMP
 const struct content *contents_store(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE],
 				     enum content_result result, uint64_t generation, uint64_t worker,
 				     const char *name);
-/* All clean words of a worker are void: they are forgotten. How many. */
+/* True, once an entry: an event is to be recorded of it. */
+bool contents_tell(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE]);
+/* That it is clean, as far as it could be looked at, is known by this worker's word. */
+bool contents_rests_on(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE], uint64_t worker);
+uint64_t contents_hash(const uint8_t sha256[AMP_SHA256_SIZE]); /* of a cache by content */
+/* All such words of a worker are void: they are forgotten. How many. */
 size_t contents_void(struct contents *c, uint64_t worker);
 
 #endif
