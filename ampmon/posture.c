@@ -325,6 +325,11 @@ static uint64_t limit_nofile(subject *s)
 	return s->role->nofile;
 }
 
+static uint64_t limit_processes(subject *s)
+{
+	return s->role->processes;
+}
+
 static uint64_t limit_file_size(subject *s)
 {
 	return s->role->file_size;
@@ -338,7 +343,7 @@ static const struct limit_check {
 	{"limit open files", "Max open files", limit_nofile},
 	{"limit file size", "Max file size", limit_file_size},
 	{"limit core file", "Max core file size", limit_zero},
-	{"limit processes", "Max processes", limit_zero},
+	{"limit processes", "Max processes", limit_processes},
 	{"limit locked memory", "Max locked memory", limit_zero},
 };
 
@@ -365,6 +370,37 @@ static int check_limits(struct report *r, subject *s)
 			snprintf(actual, sizeof(actual), "%s, up to %s", soft, hard);
 		add(r, c->what, expected, actual);
 	}
+	return 0;
+}
+
+/* As lib/drop.c sets it. */
+static int nice_of(subject *s)
+{
+	if (s->role->idle_last > 0 && s->instance >= s->role->instances - s->role->idle_last)
+		return 19;
+	return s->role->background ? 10 : 0;
+}
+
+/* A room that steps back; others have what ampmon was started with. */
+static int check_priority(struct report *r, subject *s)
+{
+	char expected[32], actual[32];
+	const char *p;
+	int nice = 0;
+
+	if (nice_of(s) == 0)
+		return 0;
+	if (read_proc(r, "stat") < 0)
+		return -1;
+	p = strrchr(r->text, ')'); /* field 2 may hold anything; nice is field 19 */
+	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %d",
+			 &nice) != 1) {
+		errno = EIO;
+		return -1;
+	}
+	snprintf(expected, sizeof(expected), "%d", nice_of(s));
+	snprintf(actual, sizeof(actual), "%d", nice);
+	add(r, "nice", expected, actual);
 	return 0;
 }
 
@@ -402,7 +438,8 @@ static int note_landlock(struct report *r, subject *s)
 }
 
 static int (*const steps[])(struct report *r, subject *s) = {
-	check_status, check_dumpable, check_namespaces, check_limits, measure_memory, note_landlock,
+	check_status,	check_dumpable, check_namespaces, check_limits,
+	check_priority, measure_memory, note_landlock,
 };
 
 static int open_process(struct report *r, subject *s)
