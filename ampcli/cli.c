@@ -4,7 +4,10 @@
 #include "cli.h"
 
 #include "clock.h"
+#include "commands.h"
+#include "complete.h"
 #include "out.h"
+#include "shell.h"
 #include "text.h"
 
 #include <errno.h>
@@ -12,57 +15,17 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum option_bit {
-	OPT_TYPE = 1 << 0,
-	OPT_SINCE = 1 << 1,
-	OPT_LIMIT = 1 << 2,
-	OPT_DETECTION = 1 << 3,
-	OPT_TO = 1 << 4,
-	OPT_KEEP = 1 << 5,
-	OPT_YES = 1 << 6,
-};
-
-static const struct command {
-	const char *name, *sub; /* sub NULL: none */
-	const char *argument;	/* what one argument is called; NULL: there is none */
-	unsigned options;	/* enum option_bit */
-	void (*run)(struct cli *cli);
-	const char *help;
-} commands[] = {
-	{"status", NULL, NULL, 0, cmd_status, "what runs, what is watched, what stands in the way"},
-	{"faults", NULL, NULL, 0, cmd_faults, "faults that stand, with their remedies"},
-	{"history", NULL, NULL, OPT_TYPE | OPT_SINCE | OPT_LIMIT | OPT_DETECTION, cmd_history,
-	 "events, newest first [--type T] [--since TIME] [--limit N] [--detection ID]"},
-	{"policy", NULL, NULL, 0, cmd_policy, "the policy in force"},
-	{"policy", "list", NULL, 0, cmd_policy_list, "every policy there is"},
-	{"policy", "use", "ID", 0, cmd_policy_use, "put another policy in force (root)"},
-	{"policy", "lists", NULL, 0, cmd_policy_lists, "hashes of the policy in force, with hits"},
-	{"exclusions", NULL, NULL, 0, cmd_exclusions, "exclusions of the policy in force, with hits"},
-	{"posture", NULL, NULL, 0, cmd_posture, "each process's walls: as they have to be, and as they are"},
-	{"quarantine", "list", NULL, OPT_LIMIT, cmd_quarantine_list,
-	 "what was taken away, newest first [--limit N]"},
-	{"quarantine", "show", "ID", 0, cmd_quarantine_show, "all of one entry"},
-	{"quarantine", "restore", "ID", OPT_TO | OPT_KEEP, cmd_quarantine_restore,
-	 "give a file back (root) [--to DIR] [--keep-privileges]"},
-	{"quarantine", "delete", "ID", OPT_YES, cmd_quarantine_delete,
-	 "delete an entry for good (root) [--yes]"},
-	{"quarantine", "revoke", "SHA256", 0, cmd_quarantine_revoke,
-	 "judge restored content again from now on (root)"},
-	{"about", NULL, NULL, 0, cmd_about, "version and identity"},
-	{"help", NULL, NULL, 0, cmd_help, "this list"},
-};
-#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+#include <unistd.h>
 
 void cmd_help(struct cli *cli)
 {
 	json_object *list = json_object_new_array();
+	const struct command *c;
 	char usage[64];
 
 	if (!cli->json)
-		fputs("Usage: ampcli [--json] [--run-dir DIR] COMMAND\n\n", cli->out);
-	for (size_t i = 0; i < COMMANDS; i++) {
-		const struct command *c = &commands[i];
+		fputs("Usage: ampcli [--json] [--run-dir DIR] [COMMAND]\n\n", cli->out);
+	for (size_t i = 0; (c = command_row(i)); i++) {
 		json_object *o = json_object_new_object();
 
 		snprintf(usage, sizeof(usage), "%s%s%s%s%s", c->name, c->sub ? " " : "", c->sub ? c->sub : "",
@@ -78,15 +41,23 @@ void cmd_help(struct cli *cli)
 		return;
 	}
 	json_object_put(list);
-	fputs("\nThe ID of a quarantine entry may be cut to its beginning, at least 4 digits, that no other "
+	fputs("\nWithout COMMAND: a shell on a terminal, else a command on each line of the standard input.\n"
+	      "The ID of a quarantine entry may be cut to its beginning, at least 4 digits, that no other "
 	      "has.\n"
 	      "TIME is RFC 3339, \"YYYY-MM-DD[ HH:MM[:SS]]\" (UTC) or a span back: 90s, 15m, 2h, 7d.\n"
-	      "Exit: 0 done, 2 usage or error, 3 a service could not be reached, 4 not permitted.\n",
+	      "Exit: 0 done, 1 threats (scan --wait), 2 usage or error, 3 a service could not be reached,\n"
+	      "4 not permitted.\n",
 	      cli->out);
 }
 
+void cmd_exit(struct cli *cli)
+{
+	cli->leave = true;
+}
+
 /* Exit codes in the order in which a worse one replaces another. */
-static const int by_weight[] = {CLI_EXIT_DONE, CLI_EXIT_UNREACHABLE, CLI_EXIT_ERROR, CLI_EXIT_NOT_PERMITTED};
+static const int by_weight[] = {CLI_EXIT_DONE,		CLI_EXIT_UNREACHABLE, CLI_EXIT_ERROR,
+				CLI_EXIT_NOT_PERMITTED, CLI_EXIT_INTERRUPTED, CLI_EXIT_THREATS};
 
 static int weight(int code)
 {
@@ -97,10 +68,17 @@ static int weight(int code)
 	return w;
 }
 
-static void note(struct cli *cli, int code)
+void cli_note(struct cli *cli, int code)
 {
 	if (weight(code) > weight(cli->exit))
 		cli->exit = code;
+}
+
+bool cli_on_terminal(const struct cli *cli)
+{
+	int fd = fileno(cli->err);
+
+	return fd >= 0 && isatty(fd);
 }
 
 /* Nothing else is printed: the document says why. */
@@ -127,7 +105,7 @@ void cli_failed(struct cli *cli, const struct client *c, enum client_outcome out
 	fprintf(cli->err, "ampcli: %s: ", client_service(c));
 	out_text(cli->err, client_why(c));
 	fputc('\n', cli->err);
-	note(cli, codes[outcome]);
+	cli_note(cli, codes[outcome]);
 	if (whole && cli->json)
 		error_document(cli, client_service(c), client_why(c));
 }
@@ -142,7 +120,7 @@ void cli_error(struct cli *cli, bool whole, const char *fmt, ...)
 	va_end(ap);
 	amp_text_escape(text, strlen(text), shown, sizeof(shown));
 	fprintf(cli->err, "ampcli: %s\n", shown);
-	note(cli, CLI_EXIT_ERROR);
+	cli_note(cli, CLI_EXIT_ERROR);
 	if (whole && cli->json)
 		error_document(cli, NULL, shown);
 }
@@ -164,26 +142,6 @@ struct client *cli_ask(struct cli *cli, const char *service, const struct client
 	return NULL;
 }
 
-static const struct option long_options[] = {
-	{"json", no_argument, NULL, 'j'},	 {"run-dir", required_argument, NULL, 'r'},
-	{"type", required_argument, NULL, 't'},	 {"since", required_argument, NULL, 's'},
-	{"limit", required_argument, NULL, 'n'}, {"detection", required_argument, NULL, 'd'},
-	{"to", required_argument, NULL, 'o'},	 {"keep-privileges", no_argument, NULL, 'k'},
-	{"yes", no_argument, NULL, 'y'},	 {"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},	 {NULL, 0, NULL, 0},
-};
-
-static const struct {
-	int letter;
-	unsigned bit;
-	const char *name;
-} command_options[] = {
-	{'t', OPT_TYPE, "--type"},   {'s', OPT_SINCE, "--since"},
-	{'n', OPT_LIMIT, "--limit"}, {'d', OPT_DETECTION, "--detection"},
-	{'o', OPT_TO, "--to"},	     {'k', OPT_KEEP, "--keep-privileges"},
-	{'y', OPT_YES, "--yes"},
-};
-
 struct parsed {
 	unsigned options;
 	bool help, version;
@@ -201,123 +159,173 @@ static int parse_limit(struct cli *cli, const char *text)
 
 static int take_value(struct cli *cli, int letter, const char *value)
 {
+	const struct {
+		int letter;
+		bool *is;
+	} flags[] = {
+		{'k', &cli->keep_privileges},
+		{'y', &cli->yes},
+		{'w', &cli->wait},
+		{'x', &cli->one_file_system},
+		{'f', &cli->files},
+		{'K', &cli->keep_going},
+		{'j', &cli->json},
+	};
+	const struct {
+		int letter;
+		const char **is;
+	} texts[] = {{'t', &cli->type}, {'d', &cli->detection}, {'o', &cli->to}, {'r', &cli->run_dir}};
+
 	if (letter == 's')
 		return amp_clock_parse(value, &cli->since_ns);
 	if (letter == 'n')
 		return parse_limit(cli, value);
-	if (letter == 't')
-		cli->type = value;
-	else if (letter == 'd')
-		cli->detection = value;
-	else if (letter == 'o')
-		cli->to = value;
-	else if (letter == 'k')
-		cli->keep_privileges = true;
-	else
-		cli->yes = true;
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		if (flags[i].letter == letter)
+			*flags[i].is = true;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (texts[i].letter == letter)
+			*texts[i].is = value;
 	return 0;
 }
 
 /* One option. 0, or -1: it is wrong, and it was said. */
-static int take_option(struct cli *cli, struct parsed *p, int letter, const char *value)
+static int take_option(struct cli *cli, struct parsed *p, const struct command_option_row *o,
+		       const char *value)
 {
-	for (size_t i = 0; i < sizeof(command_options) / sizeof(command_options[0]); i++) {
-		if (letter != command_options[i].letter)
+	p->options |= o->bit;
+	p->help = p->help || o->letter == 'h';
+	p->version = p->version || o->letter == 'V';
+	if (take_value(cli, o->letter, value) == 0)
+		return 0;
+	cli_error(cli, false, "--%s %s is not understood; see `ampcli help`", o->name, value);
+	return -1;
+}
+
+/* The tables in getopt_long(3)'s form. */
+struct getopt_form {
+	char letters[32];
+	struct option options[32];
+};
+
+static void make_form(struct getopt_form *form)
+{
+	const struct command_option_row *o;
+	size_t to = 0;
+
+	memset(form, 0, sizeof(*form));
+	for (size_t i = 0; (o = command_option_row(i)) && i + 1 < 32 && to + 3 < sizeof(form->letters); i++) {
+		form->options[i].name = o->name;
+		form->options[i].has_arg = o->value == VALUE_NONE ? no_argument : required_argument;
+		form->options[i].val = o->letter;
+		if (!o->is_short)
 			continue;
-		p->options |= command_options[i].bit;
-		if (take_value(cli, letter, value) == 0)
-			return 0;
-		cli_error(cli, false, "%s %s is not understood; see `ampcli help`", command_options[i].name,
-			  value);
-		return -1;
+		form->letters[to++] = (char)o->letter;
+		if (o->value != VALUE_NONE)
+			form->letters[to++] = ':';
 	}
-	if (letter == 'j')
-		cli->json = true;
-	else if (letter == 'r')
-		cli->run_dir = value;
-	else if (letter == 'h')
-		p->help = true;
-	else if (letter == 'V')
-		p->version = true;
-	else
-		return -1;
-	return 0;
+}
+
+static const struct command_option_row *option_of(int letter)
+{
+	const struct command_option_row *o;
+
+	for (size_t i = 0; (o = command_option_row(i)); i++)
+		if (o->letter == letter)
+			return o;
+	return NULL;
 }
 
 static int take_options(struct cli *cli, struct parsed *p, int argc, char **argv)
 {
+	struct getopt_form form;
 	int letter;
 
-	optind = 0; /* glibc: from the beginning, for tests too */
+	make_form(&form);
+	optind = 0; /* glibc: from the beginning, for several commands too */
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, "jr:hV", long_options, NULL)) != -1) {
-		if (letter == '?') {
+	while ((letter = getopt_long(argc, argv, form.letters, form.options, NULL)) != -1) {
+		const struct command_option_row *o = option_of(letter);
+
+		if (!o) {
 			cli_error(cli, false, "option %s is not known or lacks its value; see `ampcli help`",
 				  argv[optind > 1 ? optind - 1 : 1]);
 			return -1;
 		}
-		if (take_option(cli, p, letter, optarg) < 0)
+		if (take_option(cli, p, o, optarg) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* The row for the words, or NULL. */
-static const struct command *find(int words, char **word)
+static void take_words(struct cli *cli, const struct command *c, size_t words, char *const *word)
 {
-	const struct command *found = NULL;
+	size_t before = 1U + (c->sub != NULL);
 
-	for (size_t i = 0; i < COMMANDS && words > 0; i++) {
-		const struct command *c = &commands[i];
-		int used = 1 + (c->sub != NULL) + (c->argument != NULL);
-
-		if (strcmp(c->name, word[0]) == 0 && words == used &&
-		    (!c->sub || strcmp(c->sub, word[1]) == 0))
-			found = c;
-	}
-	return found;
+	if (!c->argument)
+		return;
+	cli->argument = word[before];
+	cli->argument_list = word + before;
+	cli->arguments = words - before;
 }
 
-static void run(struct cli *cli, const struct parsed *p, int words, char **word)
+/* No command: several. */
+static void no_command(struct cli *cli, const struct parsed *p)
 {
-	const struct command *c = find(words, word);
+	if (p->options & ~(unsigned)OPT_KEEP_GOING)
+		cli_error(cli, false, "that option goes with a command; see `ampcli help`");
+	else if (cli->in_shell)
+		cli_error(cli, false, "a command is missing; see `help`");
+	else
+		shell_run(cli);
+}
+
+static void run(struct cli *cli, const struct parsed *p, size_t words, char *const *word)
+{
+	const struct command *c = command_find(words, word);
 
 	if (p->help || p->version) {
 		(p->help ? cmd_help : cmd_about)(cli);
-		return;
-	}
-	if (!c) {
-		cli_error(cli, false,
-			  words ? "%s: no such command, or too many or too few words; see `ampcli help`"
-				: "%sa command is missing; see `ampcli help`",
-			  words ? word[0] : "");
-		return;
-	}
-	if (p->options & ~c->options) {
+	} else if (words == 0) {
+		no_command(cli, p);
+	} else if (!c) {
+		cli_error(cli, false, "%s: no such command, or too many or too few words; see `ampcli help`",
+			  word[0]);
+	} else if (p->options & ~c->options) {
 		cli_error(cli, false, "%s%s%s does not take that option; see `ampcli help`", c->name,
 			  c->sub ? " " : "", c->sub ? c->sub : "");
-		return;
+	} else {
+		take_words(cli, c, words, word);
+		c->run(cli);
 	}
-	if (c->argument)
-		cli->argument = word[words - 1];
-	c->run(cli);
+}
+
+int cli_command(struct cli *base, int argc, char **argv)
+{
+	struct parsed parsed = {0};
+	struct cli cli = *base;
+
+	if (take_options(&cli, &parsed, argc, argv) == 0)
+		run(&cli, &parsed, (size_t)(argc - optind), argv + optind);
+	base->leave = cli.leave;
+	if (fflush(cli.out) != 0 || ferror(cli.out)) {
+		cli_error(&cli, false, "the output could not be written: %s", strerror(errno));
+		return CLI_EXIT_ERROR;
+	}
+	return cli.exit;
 }
 
 int cli_main(int argc, char **argv, FILE *out, FILE *err)
 {
 	const char *env = secure_getenv("AMP_RUN_DIR");
 	struct cli cli = {
+		.in = stdin,
 		.out = out,
 		.err = err,
 		.run_dir = env && env[0] ? env : AMP_RUNDIR,
 	};
-	struct parsed parsed = {0};
 
-	if (take_options(&cli, &parsed, argc, argv) == 0)
-		run(&cli, &parsed, argc - optind, argv + optind);
-	if (fflush(out) != 0 || ferror(out)) {
-		cli_error(&cli, false, "the output could not be written: %s", strerror(errno));
-		return CLI_EXIT_ERROR;
-	}
-	return cli.exit;
+	if (argc > 1 && strcmp(argv[1], COMPLETE_OPTION) == 0)
+		return complete_print(&cli, (size_t)(argc - 2), argv + 2);
+	return cli_command(&cli, argc, argv);
 }

@@ -201,14 +201,6 @@ void cmd_quarantine_show(struct cli *cli)
 	client_free(c);
 }
 
-/* A terminal on which a person sees what is written to err. */
-static bool on_terminal(const struct cli *cli)
-{
-	int fd = fileno(cli->err);
-
-	return fd >= 0 && isatty(fd);
-}
-
 /* The line in which a restore says how far it is. */
 struct progress {
 	FILE *f; /* NULL: nobody looks */
@@ -261,7 +253,7 @@ static void print_restored(struct cli *cli, const char *id, const Amp__CliRestor
 /* Asks and waits, however long it takes. */
 static void restore(struct cli *cli, struct client *c, Amp__CliRestore *ask)
 {
-	struct progress p = {.f = on_terminal(cli) ? cli->err : NULL, .percent = -1};
+	struct progress p = {.f = cli_on_terminal(cli) ? cli->err : NULL, .percent = -1};
 	const struct client_request request = {
 		.type = AMP_MSG_CLI_RESTORE,
 		.body = &ask->base,
@@ -442,7 +434,7 @@ void cmd_quarantine_delete(struct cli *cli)
 	char id[VAULT_ID_LENGTH + 1];
 	struct client *c;
 
-	if (!cli->yes && !(isatty(STDIN_FILENO) && on_terminal(cli))) {
+	if (!cli->yes && !(isatty(STDIN_FILENO) && cli_on_terminal(cli))) {
 		cli_error(cli, true,
 			  "there is no terminal to ask on: `ampcli quarantine delete` needs --yes");
 		return;

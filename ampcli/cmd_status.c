@@ -3,17 +3,29 @@
  * themselves. Must not own: any judgement of it.
  */
 #include "cli.h"
+#include "engine_view.h"
 #include "out.h"
 #include "proto/types.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MON, SCAN, CLOUD, QUARD, SERVICES };
 
 static const char *const services[SERVICES] = {"ampmon", "ampscand", "ampcloudd", "ampquard"};
 
+/* The offline engine, as ampscand tells of it. */
+struct engine {
+	bool known;
+	char state[32];
+	uint64_t signatures;
+	int64_t time_ns; /* of the newest set */
+};
+
 /* What was answered; NULL where it was not. */
 struct status {
+	struct engine engine;
 	struct client *client[SERVICES];
 	const Amp__CliStatusReply *reply[SERVICES];
 };
@@ -26,13 +38,35 @@ static const struct client_request status_request = {
 	.reply = &amp__cli_status_reply__descriptor,
 };
 
+static void take_engine(struct engine *e, const Amp__CliDefinitionsReply *r)
+{
+	if (!definitions_sound(r))
+		return;
+	e->known = true;
+	snprintf(e->state, sizeof(e->state), "%s", r->state);
+	e->signatures = r->signatures;
+	e->time_ns = definitions_time(r);
+}
+
+/* ampscand was asked for its engine; that answer takes no status from it. */
+static enum client_outcome receive_scan(struct client *c, struct engine *e)
+{
+	enum client_outcome outcome = client_receive(c);
+
+	if (outcome == CLIENT_UNREACHABLE || outcome == CLIENT_NOT_PERMITTED)
+		return outcome;
+	if (outcome == CLIENT_OK)
+		take_engine(e, (const Amp__CliDefinitionsReply *)client_reply(c, 0));
+	return client_ask(c, &status_request);
+}
+
 /* All are asked before the first is waited for. */
 static void ask_all(struct cli *cli, struct status *s)
 {
 	for (int i = 0; i < SERVICES; i++) {
 		s->client[i] = client_new(cli->run_dir, services[i]);
 		if (s->client[i])
-			client_send(s->client[i], &status_request);
+			client_send(s->client[i], i == SCAN ? &definitions_request : &status_request);
 		else
 			cli_error(cli, false, "out of memory");
 	}
@@ -41,7 +75,7 @@ static void ask_all(struct cli *cli, struct status *s)
 
 		if (!s->client[i])
 			continue;
-		outcome = client_receive(s->client[i]);
+		outcome = i == SCAN ? receive_scan(s->client[i], &s->engine) : client_receive(s->client[i]);
 		if (outcome == CLIENT_OK)
 			s->reply[i] = (const Amp__CliStatusReply *)client_reply(s->client[i], 0);
 		else
@@ -183,6 +217,18 @@ static void json_mon(json_object *o, const Amp__CliStatusReply *r)
 	json_lists(o, r);
 }
 
+static void json_engine(json_object *o, const struct engine *e)
+{
+	json_object *engine = e->known ? json_object_new_object() : NULL;
+
+	if (engine) {
+		out_json_text(engine, "state", e->state);
+		out_json_number(engine, "signatures", e->signatures);
+		out_json_time(engine, "newest", e->time_ns);
+	}
+	json_object_object_add(o, "engine", engine);
+}
+
 static void print_json(struct cli *cli, const struct status *s)
 {
 	json_object *o = json_object_new_object(), *missing = json_object_new_array();
@@ -190,6 +236,7 @@ static void print_json(struct cli *cli, const struct status *s)
 	if (s->reply[MON])
 		json_mon(o, s->reply[MON]);
 	json_object_object_add(o, "counters", json_counters(s));
+	json_engine(o, &s->engine);
 	if (s->reply[SCAN]) {
 		out_json_number(o, "jobs", s->reply[SCAN]->jobs);
 		out_json_number(o, "parked", s->reply[SCAN]->parked);
@@ -218,6 +265,21 @@ static void text_head(FILE *f, const Amp__CliStatusReply *r)
 	fprintf(f, " (#%u)\n", r->policy_serial);
 	text_field(f, "Mode", r->mode);
 	text_field(f, "Protected", r->protected_ ? "yes" : "no");
+}
+
+static void text_engine(FILE *f, const struct engine *e)
+{
+	char age[64];
+
+	fputs("Engine: ", f);
+	out_text(f, e->state);
+	if (e->signatures)
+		fprintf(f, ", %llu signatures", (unsigned long long)e->signatures);
+	if (e->time_ns) {
+		definitions_age(e->time_ns, age, sizeof(age));
+		fprintf(f, ", %s", age);
+	}
+	fputc('\n', f);
 }
 
 static void text_services(FILE *f, const Amp__CliStatusReply *r)
@@ -322,6 +384,8 @@ static void print_text(struct cli *cli, const struct status *s)
 
 	if (r) {
 		text_head(cli->out, r);
+		if (s->engine.known)
+			text_engine(cli->out, &s->engine);
 		text_services(cli->out, r);
 		text_filesystems(cli->out, r);
 		text_repairs(cli->out, r);
@@ -346,18 +410,53 @@ void cmd_status(struct cli *cli)
 		client_free(s.client[i]);
 }
 
+/* The one number that is wanted, 0: all. False: it is no fault's, and it was said. */
+static bool fault_number(struct cli *cli, unsigned long *number)
+{
+	char *end;
+
+	*number = 0;
+	if (!cli->argument)
+		return true;
+	errno = 0;
+	*number = strtoul(cli->argument, &end, 10);
+	if (cli->argument[0] >= '0' && cli->argument[0] <= '9' && !*end && !errno && *number != 0)
+		return true;
+	cli_error(cli, true, "%s is no fault's number; see `ampcli faults`", cli->argument);
+	return false;
+}
+
+/* Leaves this one in the list, if it stands. */
+static void pick_fault(Amp__CliStatusReply *r, unsigned long number)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n_faults; i++)
+		if (r->faults[i]->number == number)
+			r->faults[n++] = r->faults[i];
+	r->n_faults = n;
+}
+
 void cmd_faults(struct cli *cli)
 {
-	struct client *c = cli_ask(cli, services[MON], &status_request);
-	const Amp__CliStatusReply *r;
+	Amp__CliStatusReply r;
+	unsigned long number;
+	struct client *c;
 
+	if (!fault_number(cli, &number))
+		return;
+	c = cli_ask(cli, services[MON], &status_request);
 	if (!c)
 		return;
-	r = (const Amp__CliStatusReply *)client_reply(c, 0);
+	r = *(const Amp__CliStatusReply *)client_reply(c, 0);
+	if (number)
+		pick_fault(&r, number);
 	if (cli->json)
-		out_json_print(cli->out, json_faults(r));
+		out_json_print(cli->out, json_faults(&r));
+	else if (number && r.n_faults == 0)
+		fprintf(cli->out, "Fault %lu does not stand.\n", number);
 	else
-		text_faults(cli->out, r);
+		text_faults(cli->out, &r);
 	client_free(c);
 }
 
