@@ -2,21 +2,19 @@
  * ampscand/act.c - what follows a conviction: the record, the kill, the taking.
  *
  * Owns: acts (an event convicted, until every record of it is committed and
- * ampquard has committed to take the file), the detection_id, requests to
+ * ampquard has committed to take the file), which course one takes, requests to
  * ampmon to kill, also those that ampquard asks for. The event's slot is given
  * back last, so a successor does again whatever was not committed; the ids make
- * that harmless. Must not own: the decision, any signal, the order of what
- * waits for ampquard (take.c).
+ * that harmless. Must not own: the decision, any signal, what records say
+ * (act_record.c), the order of what waits for ampquard (take.c).
  */
-#include "scand.h"
+#include "act.h"
 #include "script.h"
 
 #include "clock.h"
 #include "counter.h"
 #include "log.h"
 #include "text.h"
-
-#include "proto/event.pb-c.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -28,92 +26,14 @@
 #define PARK_AFTER_NS AMP_NS_PER_SEC
 #define AGAIN_MAX     256U /* questions of ampquard in hand */
 
-struct act {
-	struct cache_node node; /* of scand.acts_by_serial */
-	struct act *next, *prev;
-	struct scand *scand;
-	uint64_t serial; /* token of its records, id of its kill and its take */
-	struct occurrence *event;
-	struct amp_fileid file;
-	uint8_t sha256[AMP_SHA256_SIZE];
-	struct amp_identity identity;
-	char detection[256];
-	char detection_id[37];
-	bool protect; /* mode when it was decided */
-	bool killing; /* ampmon's answer is awaited */
-	bool to_take; /* once the first kill pass is over */
-	struct take take;
-	bool asked; /* by ampquard: a kill and nothing else */
-	uint64_t question;
-	unsigned question_generation;
-	unsigned pending; /* records not committed */
-	unsigned tries;
-	struct event *timer;
-	bool script;
-	char line[256];
-	size_t line_size;
-};
-
-static struct amp_counter count_detections = AMP_COUNTER("act.detections", false);
-static struct amp_counter count_killed = AMP_COUNTER("act.killed", false);
 static struct amp_counter count_nameless = AMP_COUNTER("judged.nameless", false);
 static struct amp_counter count_set_aside = AMP_COUNTER("act.set_aside", true);
 
-static const struct {
-	unsigned cause;
-	const char *name;
-} cause_names[] = {
-	{EVENT_EXEC, "exec"},	  {CAUSE_RUNNING, "running"}, {CAUSE_REPAIR, "repair"}, {CAUSE_MOVE, "move"},
-	{EVENT_RENAME, "rename"}, {EVENT_WRITE, "write"},     {EVENT_CREATE, "link"},
-};
-
-static const char *cause_name(unsigned cause)
+bool act_by_process(const struct act *a)
 {
-	for (size_t i = 0; i < sizeof(cause_names) / sizeof(cause_names[0]); i++)
-		if (cause & cause_names[i].cause)
-			return cause_names[i].name;
-	return "unknown";
-}
+	const struct occurrence *o = a->event;
 
-static bool by_process(const struct occurrence *o)
-{
 	return (o->cause & (EVENT_EXEC | CAUSE_RUNNING)) && o->who && o->who->pid > 0;
-}
-
-static void append(uint8_t **at, const void *data, size_t n)
-{
-	if (n)
-		memcpy(*at, data, n);
-	*at += n;
-}
-
-/*
- * One detection: host, file system, handle, content, modification time, and
- * its name (each name is one) or, for an exec, the process. The change time is
- * not in it: chmod(2) right after a close would make one detection two when a
- * repair looks again.
- */
-static void make_id(const char *host, const struct amp_fileid *file, const uint8_t *sha256, int64_t mtime_ns,
-		    const struct occurrence *o, char *id)
-{
-	size_t path = o->path && !by_process(o) ? strlen(o->path) : 0;
-	int32_t pid = by_process(o) ? o->who->pid : 0;
-	uint8_t *key = malloc(37 + sizeof(*file) + 32 + 16 + path), *at = key;
-
-	if (!key) {
-		id[0] = '\0';
-		return;
-	}
-	append(&at, host, strlen(host) > 37 ? 37 : strlen(host));
-	append(&at, &file->fsid, sizeof(file->fsid));
-	append(&at, &file->handle.type, sizeof(file->handle.type));
-	append(&at, file->handle.bytes, file->handle.size);
-	append(&at, sha256, AMP_SHA256_SIZE);
-	append(&at, &mtime_ns, sizeof(mtime_ns));
-	append(&at, &pid, sizeof(pid));
-	append(&at, o->path, path);
-	amp_uuid_of(key, (size_t)(at - key), id);
-	free(key);
 }
 
 static uint64_t serial_hash(uint64_t serial)
@@ -164,7 +84,7 @@ static void act_unlink(struct act *a)
 
 static void finish(struct act *a)
 {
-	if (a->pending || a->killing || a->take.waiting)
+	if (a->pending || a->killing || a->keeping || a->take.waiting)
 		return;
 	act_unlink(a);
 	if (a->timer)
@@ -194,67 +114,6 @@ static struct act *act_new(struct scand *s, struct occurrence *o, const struct a
 	return a;
 }
 
-static void fill_process(Amp__Process *p, const struct who *w)
-{
-	amp__process__init(p);
-	p->known = w && w->known;
-	p->pid = w ? w->pid : 0;
-	if (!p->known)
-		return;
-	p->uid = w->uid;
-	p->exe.data = (uint8_t *)(uintptr_t)w->exe;
-	p->exe.len = w->exe_size;
-}
-
-/* What all records of an act have in common. */
-static void fill_event(const struct act *a, Amp__Event *e)
-{
-	const struct occurrence *o = a->event;
-
-	amp__event__init(e);
-	e->time_ns = o->time_ns;
-	e->detection_id = (char *)(uintptr_t)a->detection_id;
-	e->detection = (char *)(uintptr_t)a->detection;
-	e->path.data = (uint8_t *)o->path;
-	e->path.len = o->path ? strlen(o->path) : 0;
-	e->path_unresolved = o->path_unresolved || !o->path;
-	e->sha256.data = (uint8_t *)(uintptr_t)a->sha256;
-	e->sha256.len = AMP_SHA256_SIZE;
-	e->size = a->identity.size;
-	e->mode = a->protect ? "protect" : "audit";
-	e->cause = (char *)(uintptr_t)cause_name(o->cause);
-	e->fsid = a->file.fsid;
-	e->handle.data = (uint8_t *)(uintptr_t)a->file.handle.bytes;
-	e->handle.len = a->file.handle.size;
-}
-
-static void record(struct act *a, Amp__Event *e)
-{
-	if (amp_outbox_put(a->scand->outbox, e, a->serial) == 0)
-		a->pending++;
-	else
-		amp_error("no memory to record %s of %s", e->type, e->uid);
-}
-
-static void record_detection(struct act *a)
-{
-	Amp__Event e;
-	Amp__Process p;
-	char uid[64], text[512];
-
-	fill_event(a, &e);
-	fill_process(&p, a->event->who);
-	snprintf(uid, sizeof(uid), "%s/detected", a->detection_id);
-	e.uid = uid;
-	e.type = "threat_detected";
-	e.severity = 3;
-	e.process = &p;
-	amp_counter_add(&count_detections, 1);
-	amp_warn("detected %s: %s (%s, %s)", a->detection,
-		 amp_text_escape(e.path.data, e.path.len, text, sizeof(text)), e.cause, e.mode);
-	record(a, &e);
-}
-
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 static void later(struct act *a, unsigned ms)
@@ -279,13 +138,15 @@ static void send_kill(struct act *a, const struct amp_identity *interpreter)
 	k.sha256.len = AMP_SHA256_SIZE;
 	k.file = &file;
 	k.fsid = a->file.fsid;
-	k.event_pid = by_process(a->event) ? a->event->who->pid : 0;
+	k.event_pid = act_by_process(a) ? a->event->who->pid : 0;
 	if (interpreter) {
 		amp_identity_to_wire(interpreter, &runs);
 		k.interpreter = &runs;
 	}
 	k.path.data = (uint8_t *)a->event->path;
 	k.path.len = a->event->path ? strlen(a->event->path) : 0;
+	if (a->by_engine)
+		k.signature = a->detection;
 	if (amp_channel_send(amp_room_control(s->room), AMP_MSG_KILL, a->serial, &k.base, NULL, 0) != 0)
 		later(a, 100);
 }
@@ -304,7 +165,7 @@ static void start_kill(struct act *a)
 	enum script_answer answer = SCRIPT_GONE;
 
 	a->killing = true;
-	if (a->script && (a->event->cause & EVENT_EXEC) && by_process(a->event))
+	if (a->script && (a->event->cause & EVENT_EXEC) && act_by_process(a))
 		answer = script_interpreter(a->scand, a->event->who->pid, &a->file, a->line, a->line_size,
 					    &interpreter);
 	if (answer == SCRIPT_NOT_YET && a->tries < KILL_TRIES)
@@ -347,9 +208,55 @@ static bool is_to_be_taken(const struct act *a)
 	return a->event->cause != CAUSE_RUNNING || !verdicts_marked(v, &a->file, a->sha256, VERDICT_AUDITED);
 }
 
-void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const struct rule *rule,
-		 const uint8_t *sha256, const struct amp_identity *identity, bool script,
-		 const char *script_line, size_t script_line_size)
+/*
+ * A signature can be wrong, and then it is wrong for many files at once. What the
+ * machine stands on is left alone, and so is what a signature convicts by the
+ * dozen; what the administrator lists by hash is neither's matter.
+ */
+static enum act_course course_of(struct act *a)
+{
+	const struct occurrence *o = a->event;
+	const char *path = o->path_unresolved ? NULL : o->path;
+	enum brake_answer brake = BRAKE_OFF;
+
+	if (!a->by_engine)
+		return ACT_FREELY;
+	if (foundation_has(a->scand, &a->identity, path)) {
+		foundation_convicted(a->scand, a->detection, o->path);
+		return ACT_FOUNDATION;
+	}
+	if (a->protect)
+		brake = brake_holds(a->scand, a->detection, &a->file, &a->identity, path, a->serial);
+	a->keeping = brake == BRAKE_HOLDS_KEEPING;
+	return brake == BRAKE_OFF ? ACT_FREELY : ACT_HELD;
+}
+
+static void name_detection(struct act *a, const struct conviction *why)
+{
+	const char *name = why->name && why->name[0] ? why->name : NULL;
+
+	if (!name)
+		name = why->by_engine ? "Unnamed-signature" : "Blocked-by-list";
+	amp_text_escape(name, strlen(name), a->detection, sizeof(a->detection));
+}
+
+/* Kill first, record next. */
+static void take_course(struct act *a)
+{
+	a->course = course_of(a);
+	if (!a->protect) {
+		verdicts_mark(&a->scand->verdicts, &a->file, a->sha256, VERDICT_AUDITED);
+	} else if (a->course == ACT_FREELY) {
+		a->to_take = is_to_be_taken(a);
+		start_kill(a);
+	}
+	act_record_detection(a);
+	finish(a);
+}
+
+void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid *id,
+		 const struct conviction *why, const uint8_t *sha256, const struct amp_identity *identity,
+		 bool script, const char *script_line, size_t script_line_size)
 {
 	struct act *a;
 
@@ -368,84 +275,37 @@ void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid 
 	memcpy(a->sha256, sha256, AMP_SHA256_SIZE);
 	a->identity = *identity;
 	a->protect = s->rules->protect;
+	a->by_engine = why->by_engine;
 	a->script = script;
 	a->line_size = script_line_size < sizeof(a->line) ? script_line_size : sizeof(a->line) - 1;
 	if (script_line && a->line_size)
 		memcpy(a->line, script_line, a->line_size);
-	amp_text_escape(rule->text && rule->text[0] ? rule->text : "Blocked-by-list",
-			rule->text && rule->text[0] ? strlen(rule->text) : 15, a->detection,
-			sizeof(a->detection));
-	make_id(amp_room_host_id(s->room), id, sha256, identity->mtime_ns, o, a->detection_id);
-	a->to_take = is_to_be_taken(a);
-	/* Kill first, record next. */
-	if (a->protect)
-		start_kill(a);
-	else
-		verdicts_mark(&s->verdicts, id, sha256, VERDICT_AUDITED);
-	record_detection(a);
-	finish(a);
+	name_detection(a, why);
+	act_identify(a);
+	take_course(a);
 }
 
 void act_unjudged(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const char *type,
 		  const char *why)
 {
 	struct act *a = act_new(s, o, id);
-	uint8_t none[AMP_SHA256_SIZE] = {0};
-	char uid[80], unjudged[37];
-	Amp__Event e;
-	Amp__Process p;
 
 	if (!a) {
 		occurrence_conclude(s, o);
 		return;
 	}
 	a->protect = s->rules->protect;
-	make_id(amp_room_host_id(s->room), id, none, o->time_ns, o, unjudged);
-	fill_event(a, &e);
-	fill_process(&p, o->who);
-	snprintf(uid, sizeof(uid), "%s/%s", unjudged, type);
-	e.uid = uid;
-	e.type = (char *)(uintptr_t)type;
-	e.severity = 2;
-	e.process = &p;
-	e.sha256.len = 0;
-	e.detail = (char *)(uintptr_t)why;
-	record(a, &e);
+	act_record_unjudged(a, type, why);
 	finish(a);
 }
 
-/* The same for every detection of this content in this file. */
-static void make_file_id(const struct act *a, char *id)
+bool act_is_in_hand(const struct scand *s, const struct amp_fileid *file)
 {
-	uint8_t key[sizeof(a->file) + AMP_SHA256_SIZE], *at = key;
+	const struct act *a = s->acts;
 
-	append(&at, &a->file.fsid, sizeof(a->file.fsid));
-	append(&at, a->file.handle.bytes, a->file.handle.size);
-	append(&at, a->sha256, AMP_SHA256_SIZE);
-	amp_uuid_of(key, (size_t)(at - key), id);
-}
-
-static void record_kill(struct act *a, const Amp__KilledProcess *kp)
-{
-	Amp__Event e;
-	Amp__Process p = AMP__PROCESS__INIT;
-	char uid[128], file[37];
-
-	fill_event(a, &e);
-	/* One process is killed once, for however many detections of its file. */
-	make_file_id(a, file);
-	snprintf(uid, sizeof(uid), "%s/killed/%d/%llu", file, kp->pid, (unsigned long long)kp->start_ticks);
-	p.known = true;
-	p.pid = kp->pid;
-	p.uid = kp->uid;
-	p.exe = kp->exe;
-	e.uid = uid;
-	e.type = "process_killed";
-	e.time_ns = amp_clock_realtime();
-	e.severity = 3;
-	e.process = &p;
-	amp_counter_add(&count_killed, 1);
-	record(a, &e);
+	while (a && !amp_fileid_equal(&a->file, file))
+		a = a->next;
+	return a != NULL;
 }
 
 /*
@@ -458,8 +318,7 @@ static bool escaped(const struct act *a, const Amp__Killed *k)
 {
 	struct amp_identity id;
 
-	if (!(a->event->cause & EVENT_EXEC) || !by_process(a->event) || k->refused[0] ||
-	    a->tries >= KILL_TRIES)
+	if (!(a->event->cause & EVENT_EXEC) || !act_by_process(a) || k->refused[0] || a->tries >= KILL_TRIES)
 		return false;
 	for (size_t i = 0; i < k->n_processes; i++)
 		if (k->processes[i]->pid == a->event->who->pid)
@@ -485,7 +344,7 @@ int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k)
 		return -1;
 	for (size_t i = 0; i < k->n_processes; i++)
 		if (k->processes[i]->exe.len < AMP_PATH_MAX)
-			record_kill(a, k->processes[i]);
+			act_record_kill(a, k->processes[i]);
 	if (k->unfinished)
 		return 0;
 	if (k->more)
@@ -526,6 +385,13 @@ static size_t questions(const struct scand *s)
 	return n;
 }
 
+static bool is_on_list(const struct scand *s, const uint8_t *sha256)
+{
+	const struct rule *r = rules_lookup(s->rules, sha256);
+
+	return r && r->kind == AMP__POLICY_ENTRY__KIND__BLOCKED;
+}
+
 static struct occurrence *occurrence_of_question(const Amp__KillAgain *k)
 {
 	struct occurrence *o = occurrence_new(NULL, NULL, 0);
@@ -564,6 +430,7 @@ int act_kill_again(struct scand *s, uint64_t question, unsigned generation, cons
 	a->question_generation = generation;
 	a->identity = identity;
 	memcpy(a->sha256, k->sha256.data, AMP_SHA256_SIZE);
+	a->by_engine = !is_on_list(s, a->sha256);
 	snprintf(a->detection_id, sizeof(a->detection_id), "%s", k->detection_id);
 	snprintf(a->detection, sizeof(a->detection), "%s", k->detection);
 	send_kill(a, NULL);
@@ -627,7 +494,7 @@ int act_send_take(struct take *take, struct amp_channel *ch)
 	Amp__Identity identity = AMP__IDENTITY__INIT;
 	Amp__Process process;
 
-	fill_process(&process, a->event->who);
+	act_fill_process(&process, a->event->who);
 	fill_name(a->event, &t, &directory);
 	amp_handle_to_wire(&a->file.handle, &handle);
 	amp_identity_to_wire(&a->identity, &identity);
@@ -639,7 +506,7 @@ int act_send_take(struct take *take, struct amp_channel *ch)
 	t.identity = &identity;
 	t.detection = a->detection;
 	t.time_ns = a->event->time_ns;
-	t.cause = (char *)(uintptr_t)cause_name(a->event->cause);
+	t.cause = (char *)(uintptr_t)act_cause_name(a->event->cause);
 	t.process = &process;
 	return amp_channel_send(ch, AMP_MSG_TAKE, a->serial, &t.base, &a->event->fd, act_take_has_fd(take));
 }
@@ -669,6 +536,16 @@ void act_committed(uint64_t token, bool aside, void *arg)
 	finish(a);
 }
 
+void act_kept(struct scand *s, uint64_t act)
+{
+	struct act *a = act_find(s, act);
+
+	if (!a || !a->keeping)
+		return;
+	a->keeping = false;
+	finish(a);
+}
+
 void acts_park(struct scand *s)
 {
 	int64_t now = amp_clock_realtime();
@@ -694,7 +571,7 @@ void act_free(struct scand *s)
 		struct act *a = s->acts;
 
 		a->pending = 0;
-		a->killing = a->take.waiting = false;
+		a->killing = a->keeping = a->take.waiting = false;
 		a->event->slot.kind = SLOT_NONE; /* stays in hand for the successor */
 		finish(a);
 	}

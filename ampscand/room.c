@@ -117,6 +117,7 @@ static void look_for_left_links(struct scand *s)
 {
 	readers_look(s);
 	quard_look(s);
+	foundation_look(s);
 	if (!scand_link_is_left(s->cloud_lost_ns))
 		return;
 	amp_room_hostile(s->room, AMP_ROLE_CLOUD, 0, cloud_generation, SCAND_LINK_LEFT);
@@ -320,6 +321,33 @@ static int on_killed(struct amp_channel *ch, struct amp_message *m, void *arg)
 	return 0;
 }
 
+static int on_foundation(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	(void)ch;
+	return foundation_paths(scand_of(arg), (const Amp__Foundation *)m->body);
+}
+
+static int on_kept(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	(void)ch;
+	/* An answer to our predecessor. */
+	if (keep_kept(scand_of(arg), m->id, (const Amp__Kept *)m->body) != 0)
+		amp_counter_add(&count_unasked, 1);
+	return 0;
+}
+
+static int on_keeps(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	(void)ch;
+	return keep_keeps(scand_of(arg), (const Amp__Keeps *)m->body);
+}
+
+static int on_mapped_files(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	(void)ch;
+	return demand_mapped(scand_of(arg), m->id, (const Amp__MappedFiles *)m->body);
+}
+
 #define WHOLE (AMP_MSG_MAX - 16)
 
 static const struct amp_dispatch control_rows[] = {
@@ -334,6 +362,10 @@ static const struct amp_dispatch control_rows[] = {
 	{AMP_MSG_REPAIR, &amp__repair__descriptor, 4096, 0, 0, 0, on_repair},
 	{AMP_MSG_RUNNING, &amp__running__descriptor, WHOLE, 0, 0, 0, on_running},
 	{AMP_MSG_KILLED, &amp__killed__descriptor, WHOLE, 0, 0, 0, on_killed},
+	{AMP_MSG_FOUNDATION, &amp__foundation__descriptor, WHOLE, 0, 0, 0, on_foundation},
+	{AMP_MSG_KEPT, &amp__kept__descriptor, 128, 0, 0, 0, on_kept},
+	{AMP_MSG_KEEPS, &amp__keeps__descriptor, WHOLE, 0, 0, 0, on_keeps},
+	{AMP_MSG_MAPPED_FILES, &amp__mapped_files__descriptor, WHOLE, 0, 0, 0, on_mapped_files},
 };
 
 /* -- the link to ampcloudd -- */
@@ -411,7 +443,6 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 	struct scand *s = scand_of(room);
 	struct amp_outbox_config ob = {.window = 256, .on_committed = act_committed, .arg = s};
 
-	(void)conf;
 	s->room = room;
 	s->base = amp_room_base(room);
 	s->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -421,14 +452,17 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 	}
 	if (amp_sha256_setup() != 0)
 		return -1;
+	if (conf->bin_dir.len)
+		s->bin_dir = strndup((const char *)conf->bin_dir.data, conf->bin_dir.len);
 	intake_ops(s, &s->source_ops);
 	s->who = who_table_new(s->proc);
 	s->outbox = amp_outbox_new(&ob);
 	s->pump_event = event_new(s->base, -1, 0, on_pump, s);
 	s->house_timer = evtimer_new(s->base, on_house_keeping, s);
 	if (!s->who || !s->outbox || !s->pump_event || !s->house_timer || jobs_init(s) != 0 ||
-	    acts_init(s) != 0 || quard_init(s) != 0 || resolve_init(s) != 0 ||
-	    filesystems_init(&s->filesystems) != 0 || verdicts_init(&s->verdicts, VERDICTS_MAX) != 0)
+	    acts_init(s) != 0 || keep_init(s) != 0 || foundation_init(s) != 0 || brake_init(s) != 0 ||
+	    quard_init(s) != 0 || resolve_init(s) != 0 || filesystems_init(&s->filesystems) != 0 ||
+	    verdicts_init(&s->verdicts, VERDICTS_MAX) != 0)
 		return -1;
 	amp_room_feature(room, "whose a process is, by its descriptor (PIDFD_GET_INFO)", who_by_pidfd());
 	return 0;

@@ -205,8 +205,9 @@ struct scand {
 	size_t event_fds; /* descriptors they hold */
 	struct job *settling, *settling_last;
 	struct event *settle_timer, *house_timer, *pump_event;
-	struct bucket *buckets;	      /* round robin: the first is next */
-	struct bucket *large_buckets; /* of large files, by their owner */
+	struct bucket *buckets;				      /* round robin: the first is next */
+	struct bucket *large_buckets;			      /* of large files, by their owner */
+	struct bucket *demand_buckets, *large_demand_buckets; /* both, for scans on demand */
 	struct reader readers[SCAND_READERS];
 	unsigned next_reader;
 	struct cache resolves; /* directories to ask for or asked (resolve.c) */
@@ -418,10 +419,14 @@ void foundation_look(struct scand *s); /* are those other signatures by now? Eve
 /* brake.c: a signature that convicts many old files is held */
 int brake_init(struct scand *s);
 void brake_free(struct scand *s);
-/* Counts the conviction; true: it is not to be acted upon (and is remembered for the release, with
- * its path, which may be NULL). */
-bool brake_holds(struct scand *s, const char *signature, const struct amp_fileid *file,
-		 const struct amp_identity *identity, const char *path);
+enum brake_answer {
+	BRAKE_OFF,
+	BRAKE_HOLDS,	    /* it is not to be acted upon, and is remembered for the release */
+	BRAKE_HOLDS_KEEPING /* ... and act_kept() is called once that is on disk */
+};
+/* Counts the conviction. path may be NULL; act: for act_kept(). */
+enum brake_answer brake_holds(struct scand *s, const char *signature, const struct amp_fileid *file,
+			      const struct amp_identity *identity, const char *path, uint64_t act);
 /* What keep_put() kept: "brake" or "held-N". 0, or -1: it makes no sense and is left. */
 int brake_restore(struct scand *s, const char *name, const uint8_t *record, size_t size);
 int brake_cli_show(struct amp_channel *ch, struct amp_message *m, void *arg); /* brakecli.c */
@@ -460,6 +465,7 @@ void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid 
 void act_unjudged(struct scand *s, struct occurrence *o, const struct amp_fileid *id, const char *type,
 		  const char *why);
 bool act_is_in_hand(const struct scand *s, const struct amp_fileid *file);
+void act_kept(struct scand *s, uint64_t act); /* what the brake remembers of it is on disk */
 int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k);
 /* ampquard's question: quard_killed_again() answers it. 0, or -1: it breaks the protocol. */
 int act_kill_again(struct scand *s, uint64_t question, unsigned generation, const Amp__KillAgain *k);
@@ -529,7 +535,7 @@ struct occurrence *park_restore(const uint8_t *data, size_t n, struct amp_fileid
 
 /* status.c: rows of the CLI socket */
 extern const struct amp_dispatch scand_cli[];
-#define AMP_SCAND_CLI_ROWS 2
+#define AMP_SCAND_CLI_ROWS 4
 
 /* room.c */
 int scand_main(void);

@@ -86,4 +86,6 @@ static int on_rules(struct amp_channel *ch, struct amp_message *m, void *arg)
 const struct amp_dispatch scand_cli[] = {
 	{AMP_MSG_CLI_STATUS, &amp__cli_status__descriptor, 16, 0, 0, 0, on_status},
 	{AMP_MSG_CLI_RULES, &amp__cli_rules__descriptor, 64, 0, 0, 0, on_rules},
+	{AMP_MSG_CLI_BRAKE, &amp__cli_brake__descriptor, 16, 0, 0, 0, brake_cli_show},
+	{AMP_MSG_CLI_BRAKE_RELEASE, &amp__cli_brake_release__descriptor, 512, 0, 0, 0, brake_cli_release},
 };
