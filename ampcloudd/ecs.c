@@ -34,6 +34,8 @@ struct kind {
 
 static const struct kind kinds[] = {
 	{"threat_detected", "alert", {"malware", "file"}, "info", NULL, "malware detected"},
+	{"threat_held", "alert", {"malware", "file"}, "info", NULL, "malware left to the brake"},
+	{"foundation_convicted", "alert", {"malware", "file"}, "info", NULL, "foundation convicted"},
 	{"process_killed", "event", {"process", "malware"}, "end", "success", "process killed"},
 	{"threat_quarantined", "event", {"malware", "file"}, "deletion", "success", "file quarantined"},
 	{"threat_neutralised", "event", {"malware", "file"}, "change", "success", "file emptied"},
@@ -41,6 +43,8 @@ static const struct kind kinds[] = {
 	{"threat_restored", "event", {"file", NULL}, "creation", "success", "file restored"},
 	{"threat_deleted", "event", {"file", NULL}, "deletion", "success", "file deleted from quarantine"},
 	{"file_unreadable", "event", {"file", NULL}, "access", "failure", "file could not be judged"},
+	{"file_unscannable", "event", {"file", NULL}, "access", "failure", "file could not be scanned"},
+	{"file_partial", "event", {"file", NULL}, "access", "unknown", "file scanned in part"},
 	{"policy_changed", "event", {"configuration", NULL}, "change", "success", "policy changed"},
 	{"fault_raised", "event", {"host", NULL}, "info", NULL, "fault"},
 	{"fault_cleared", "event", {"host", NULL}, "info", NULL, "fault cleared"},
