@@ -55,7 +55,9 @@ def infected_by_clamscan(top):
     r = run("clamscan", "-d", defs, "-r", "--infected", "--no-summary", top, check=False)
     check(r.returncode in (0, 1), "clamscan: %d %s" % (r.returncode, r.stdout.decode(errors="replace")))
     rows = [l for l in r.stdout.decode().splitlines() if l.endswith(" FOUND")]
-    return {l.rsplit(": ", 1)[0]: l.rsplit(": ", 1)[1][:-len(" FOUND")] for l in rows}
+    found = {l.rsplit(": ", 1)[0]: l.rsplit(": ", 1)[1][:-len(" FOUND")] for l in rows}
+    # EICAR itself is on the list of every policy, and lists are asked first.
+    return {p: "EICAR-Test-File" if os.path.basename(p) == "eicar.com" else n for p, n in found.items()}
 
 
 def found_below(top, s=None):
@@ -118,7 +120,7 @@ def of_the_machine(n):
 def case_on_access_what_clamscan_finds():
     testfiles(w + "/access")
     wanted = expect_the_same_as_clamscan(w + "/access", 46)
-    check(wanted[w + "/access/eicar.com"] == "Eicar-Signature.UNOFFICIAL", "EICAR: %r" % wanted)
+    check(wanted[w + "/access/eicar.zip"] == "Eicar-Signature.UNOFFICIAL", "EICAR in a zip: %r" % wanted)
 
 
 def case_on_demand_what_clamscan_finds():
@@ -150,8 +152,8 @@ def case_on_exec():
         wait_for("it to be taken", lambda: not os.path.exists(w + "/program"))
         rows = [r for r in suite.history() if r["path"] == w + "/program" and r["type"] == "threat_detected"]
         check({r["detection"] for r in rows} == {"Amp.Test.Program.UNOFFICIAL"}, "rows: %r" % rows)
-        path = write(w + "/eicar-taken", harness.eicar())
-        wait_for("EICAR to be taken", lambda: not os.path.exists(path))
+        path = write(w + "/taken", harness.infected("taken"))
+        wait_for("it to be taken", lambda: not os.path.exists(path))
     finally:
         p.kill()
         check(suite.cli("policy", "use", "audit")[0] == 0, "policy use")
@@ -257,7 +259,7 @@ def case_bombs_are_partial_and_not_clean():
         counts = {k: v for k, v in doc["counts"].items() if v}
         check(code == 0 and counts == {"partial": 3}, "exit %d: %r" % (code, doc))
     check(not found_below(top), "convicted: %r" % found_below(top))
-    write(w + "/beside", harness.eicar())
+    write(w + "/beside", harness.infected("beside"))
     suite.wait_detected(w + "/beside")
 
 

@@ -344,9 +344,10 @@ def case_the_brake():
     rows = brake()
     check(len(rows) == 1 and rows[0]["holds"] and rows[0]["held"] == 80, "shown: %r" % rows)
     check(len(suite.history("threat_held")) == 80, "recorded: %d" % len(suite.history("threat_held")))
-    # Another signature is not held, nor is what is new: the brake is for old files.
-    path = write(top + "/eicar", harness.eicar())
-    wait_for("EICAR to be taken", lambda: not os.path.exists(path))
+    # Another signature is not held, nor is a list.
+    for name, data in (("other", open(harness.TESTFILES + "/clam.zip", "rb").read()), ("eicar", harness.eicar())):
+        path = write("%s/%s" % (top, name), data)
+        wait_for("%s to be taken" % name, lambda: not os.path.exists(path))
 
     old = suite.pids()["ampscand"]
     os.kill(old, signal.SIGKILL)

@@ -190,7 +190,7 @@ def case_stop():
     control("stop", ident)
     doc = wait_state(ident, "stopped")
     time.sleep(1)
-    check(show(ident)["files"] == doc["files"] and doc["ended_ns"], "it went on: %r" % show(ident))
+    check(show(ident)["files"] == doc["files"] and doc["ended"], "it went on: %r" % show(ident))
     code, _ = suite.cli("scan", "resume", str(ident))
     check(code != 0, "resumed what was stopped")
 
@@ -232,7 +232,7 @@ def case_what_is_no_file():
     finally:
         writer.kill()
         writer.wait()
-    code, rows = suite.cli("scan", "files", str(doc["id"]))
+    rows = suite.cli("scan", "show", str(doc["id"]), "--files")[1]["not_clean"]
     kinds = {os.path.basename(r["path"]): r["kind"] for r in rows}
     check(kinds.get("fifo") == kinds.get("socket") == "special", "files: %r" % rows)
     wait_for("it to be taken", lambda: not os.path.exists(top + "/sub/sub/file"))
