@@ -1,0 +1,280 @@
+"""The engine's rooms taken over: ampengine on each of its links, one worker on
+its own pair, and ampscand towards both (issue "The engine", points 2 and 3).
+
+What is sent is in the tables below; stage.py has who plays whom. A hostile
+ampengine says that it is ready, and makes workers that are as hostile.
+"""
+
+import harness
+import wire
+from harness import check, wait_for, write
+from stage import CONTENT, ENUM, FDS, LONG, UTF8, Bad, Stage, counter, framing, state, to_ampmon
+from wire import body, field, message
+
+
+def setup(base):
+    global suite, w, stage
+    stage = Stage(base, mode="audit", engine="on", definitions=[harness.definitions(base + "/definitions")])
+    suite, w = stage.suite, stage.w
+    suite.wait_engine()
+
+
+def teardown():
+    suite.cleanup()
+
+
+# -- ampengine -> ampmon, ampscand -> ampmon ---------------------------------------------
+
+
+def keep(name="scan-1", record=b"x"):
+    return message(wire.KEEP, body((1, name), (2, record)), ident=1)
+
+
+KEEPER = [
+    Bad("keep: no name", keep(name=""), CONTENT),
+    Bad("keep: a path for a name", keep(name="../ampmon"), CONTENT),
+    Bad("keep: a hidden name", keep(name=".x"), CONTENT),
+    Bad("keep: a name in capitals", keep(name="SCAN"), CONTENT),
+    Bad("keep: a name too long", keep(name="x" * 33), CONTENT),
+    Bad("keep: a record too long", keep(record=b"x" * 60001), CONTENT),
+    Bad("keep: a descriptor", keep(), FDS, fds=1),
+    Bad("mapped: a descriptor", message(wire.MAPPED), FDS, fds=1),
+]
+
+
+def case_ampengine_to_ampmon():
+    stage.run_table("ampengine", "ampmon", to_ampmon("ampengine"))
+
+
+def case_ampscand_to_ampmon():
+    stage.run_table("ampscand", "ampmon", KEEPER)
+
+
+def case_more_records_than_are_kept():
+    """AMP_KEEPS of them: more are refused, none is written anywhere else, nobody dies."""
+    stage.prepare("ampscand", "ampmon")
+    for i in range(80):
+        stage.send("ampmon", keep("flood-%d" % i))
+    stage.unharmed("ampmon", keep("flood-0"), count=200)
+    stage.unharmed("ampmon", keep("flood-1", b""), count=200)
+    for i in range(80):
+        stage.send("ampmon", keep("flood-%d" % i, b""))
+    stage.unharmed("ampmon", message(wire.MAPPED, ident=5), count=300)
+    stage.restore()
+
+
+# -- ampengine -> ampscand ----------------------------------------------------------------
+
+
+def engine_set(path=b"/definitions/x.hdb"):
+    return body((1, path), (2, 1), (3, 1), (4, 1))
+
+
+def engine_state(st=3, generation=1, loaded_ns=1, workers_max=4, sets=(), version="x", refused=""):
+    return body((1, st), (2, generation), (3, 1), (4, version), (5, loaded_ns), (6, workers_max),
+                *[(7, s) for s in sets], (8, refused))
+
+
+def bad_state(name, why=CONTENT, **kw):
+    return Bad("state: " + name, message(wire.ENGINE_STATE, engine_state(**kw)), why)
+
+
+def worker(serial=900, generation=1):
+    return message(wire.WORKER, body((1, serial), (2, generation)))
+
+
+ENGINE_TO_SCAND = framing(wire.ENGINE_STATE, engine_state(), wire.EVENT, wire.SPAWN) + [
+    Bad("state: a descriptor", message(wire.ENGINE_STATE, engine_state()), FDS, fds=1),
+    bad_state("out of range", ENUM, st=9),
+    bad_state("none", st=0),
+    bad_state("ready with no generation", generation=0),
+    bad_state("loaded before 1970", loaded_ns=-1),
+    bad_state("65 sets", sets=[engine_set()] * 65),
+    bad_state("a set without a path", sets=[engine_set(b"")]),
+    bad_state("a set whose path has NUL", sets=[engine_set(b"/x\0y")]),
+    bad_state("a version that is not UTF-8", UTF8, version=b"\xff"),
+    bad_state("more words than it may have", LONG, refused="x" * 60000, sets=[engine_set(b"/" + b"x" * 5000)]),
+    Bad("worker: without its pair", worker(), FDS),
+    Bad("worker: two pairs", worker(), FDS, fds=2),
+    Bad("worker: of no number", worker(serial=0), CONTENT, fds=1),
+    Bad("worker: nobody asked for so many", worker(serial=901), CONTENT, fds=1, count=70),
+    Bad("gone: a worker there never was", message(wire.WORKER_GONE, body((1, 1 << 40))), CONTENT),
+    Bad("gone: a descriptor", message(wire.WORKER_GONE, body((1, 1))), FDS, fds=1),
+]
+
+
+def case_ampengine_to_ampscand():
+    stage.run_table("ampengine", "ampscand", ENGINE_TO_SCAND)
+
+
+# -- ampscand -> ampengine -------------------------------------------------------------------
+
+
+SCAND_TO_ENGINE = framing(wire.SPAWN, body((1, 1)), wire.EVENT, wire.WORKER) + [
+    Bad("spawn: a descriptor", message(wire.SPAWN, body((1, 1))), FDS, fds=1),
+    Bad("kill: a descriptor", message(wire.KILL_WORKER, body((1, 1))), FDS, fds=1),
+]
+
+
+def case_ampscand_to_ampengine():
+    stage.run_table("ampscand", "ampengine", SCAND_TO_ENGINE)
+
+
+def case_ampscand_wants_workers_without_end():
+    """There are as many as there may be; who is killed that never was harms nobody."""
+    stage.prepare("ampscand", "ampengine")
+    stage.unharmed("ampengine", message(wire.SPAWN, body((1, 0xFFFFFFFF))), count=300)
+    stage.unharmed("ampengine", message(wire.KILL_WORKER, body((1, 1 << 50))), count=3000)
+    wait_for("workers", lambda: [1 for pids in suite.engine()[1].values() if pids])
+    room, zygotes = suite.engine()
+    check(len(zygotes) == 1 and sum(map(len, zygotes.values())) <= 40, "processes: %r" % zygotes)
+    stage.restore()
+    wait_for("workers of nobody to leave", lambda: sum(map(len, suite.engine()[1].values())) <= 12)
+
+
+# -- ampscand -> a worker ------------------------------------------------------------------------
+
+
+def scan(size=10, max_ms=1000):
+    return body((1, size), (2, 1 << 20), (3, 1 << 20), (4, 100), (5, 10), (6, max_ms))
+
+
+SCAND_TO_WORKER = framing(wire.SCAN, scan(), wire.SPAWN, wire.SCAN_VERDICT) + [
+    Bad("scan: without content", message(wire.SCAN, scan()), None),
+    Bad("scan: two contents", message(wire.SCAN, scan()), None, fds=2),
+    Bad("scan: more than a scan may say", message(wire.SCAN, field(7, b"x" * 300)), None, fds=1),
+]
+
+
+def log_since(mark):
+    return suite.log_text(stage.label).split("pid %d ready" % stage.pid)[-1].count(mark)
+
+
+def new_worker():
+    got = log_since("got worker")
+    stage.send("ampengine", message(wire.SPAWN, body((1, 1))))
+    wait_for("a worker", lambda: log_since("got worker") > got, 20, 0.01)
+
+
+def case_ampscand_to_a_worker():
+    """That worker leaves; its zygote, the room and the others stay."""
+    stage.prepare("ampscand", "ampengine")
+    before = state()
+    _, zygotes = suite.engine()
+    failed = []
+    for bad in SCAND_TO_WORKER:
+        new_worker()
+        ended = log_since("worker ended")
+        stage.send("worker", bad.data, bad.fds)
+        try:
+            wait_for("the worker's end", lambda: log_since("worker ended") > ended, 10, 0.01)
+        except harness.Failed as e:
+            failed.append("%s: %s" % (bad.name, e))
+    check(not failed, "%d of %d: %s" % (len(failed), len(SCAND_TO_WORKER), "; ".join(failed)))
+    check(state().pids == before.pids, "somebody died: %r %r" % (before.pids, state().pids))
+    check(list(suite.engine()[1]) == list(zygotes), "the zygote died")
+    # What is no content is an answer, not an end.
+    new_worker()
+    ended = log_since("worker ended")
+    answered = log_since("hostile: message 0611")
+    stage.send("worker", message(wire.SCAN, scan()), fds=1)
+    wait_for("its answer or end", lambda: log_since("worker ended") > ended or log_since("message 0611") > answered, 10)
+    stage.restore()
+    path = write(w + "/after-worker", harness.infected("after"))
+    suite.wait_engine()
+    suite.wait_detected(path)
+
+
+# -- a worker -> ampscand ---------------------------------------------------------------------------
+
+
+def verdict(result=1, name="", detail=""):
+    return body((1, result), (2, name), (3, detail), (4, 1000))
+
+
+def bad_verdict(name, **kw):
+    return Bad("verdict: " + name, verdict(**kw), None)
+
+
+# Bodies of verdicts; framing() has whole messages.
+WRONG_VERDICTS = [
+    bad_verdict("none", result=0),
+    bad_verdict("out of range", result=9),
+    bad_verdict("infected by nothing", result=2),
+    bad_verdict("a name too long", result=2, name="x" * 201),
+    bad_verdict("a name that is not UTF-8", result=2, name=b"\xff"),
+]
+
+
+class Workers:
+    """Hostile ones; each file written is asked of one of them."""
+
+    def __init__(self):
+        self.serial = 100
+        self.files = 0
+
+    def make(self):
+        self.serial += 1
+        stage.command("ampscand worker %d 1" % self.serial)
+        wait_for("it to be made", lambda: log_since("made worker %d\n" % self.serial), 10, 0.01)
+
+    def asked(self):
+        """The id that it was asked by, once a file was written."""
+        before = log_since("by worker")
+        self.files += 1
+        write("%s/worker-%d" % (w, self.files), b"a file for worker %d\n" % self.files)
+        wait_for("a question", lambda: log_since("by worker") > before, 20, 0.01)
+        text = suite.log_text(stage.label).split("pid %d ready" % stage.pid)[-1]
+        return int([l for l in text.splitlines() if "by worker" in l][-1].split("asked ")[1].split()[0])
+
+    def attack(self, data, fds=0):
+        ended = log_since("worker ended")
+        stage.send("worker", data, fds)
+        wait_for("its end", lambda: log_since("worker ended") > ended, 10, 0.01)
+
+
+def case_a_worker_to_ampscand():
+    """It is ended and nobody else; the file it had is judged by others."""
+    stage.prepare("ampengine", "ampscand")
+    before = state()
+    told = counter("ampscand", "channel.hostile")
+    rows = framing(wire.SCAN_VERDICT, verdict(), wire.WORKER, wire.SCAN)
+    rows = [(b.name, lambda ident, b=b: b.data, b.fds) for b in rows if b.name != "empty"]
+    rows += [(b.name, lambda ident, b=b: message(wire.SCAN_VERDICT, b.data, ident), 0) for b in WRONG_VERDICTS]
+    rows += [
+        ("a descriptor", lambda ident: message(wire.SCAN_VERDICT, verdict(), ident), 1),
+        ("of what it was not asked", lambda ident: message(wire.SCAN_VERDICT, verdict(), ident + 1000), 0),
+    ]
+    workers, failed = Workers(), []
+    for name, make, fds in rows:
+        workers.make()
+        try:
+            workers.attack(make(workers.asked()), fds)
+        except harness.Failed as e:
+            failed.append("%s: %s" % (name, e))
+    check(not failed, "%d of %d: %s" % (len(failed), len(rows), "; ".join(failed)))
+    after = state()
+    check(after.pids["ampscand"] == before.pids["ampscand"], "ampscand died")
+    check(counter("ampscand", "channel.hostile") >= told + len(rows) - len(WRONG_VERDICTS), "not counted")
+    stage.restore()
+    suite.wait_engine()
+    suite.wait_idle()
+    check(not [r for r in suite.detections() if "/worker-" in r["path"]], "convicted by liars")
+
+
+def case_ampengine_closes_its_link_and_lives_on():
+    stage.prepare("ampengine", "ampscand")
+    before = state()
+    stage.command("ampscand close")
+    stage.expect_replaced("ampscand", before, "it closed its link and lives on", seconds=40)
+    stage.restore()
+
+
+def case_nothing_was_left_unjudged():
+    """After all of it: an infected file is found."""
+    suite.wait_ready()
+    suite.wait_engine()
+    suite.wait_detected(write(w + "/last", harness.infected("last")))
+
+
+harness.main(globals())
