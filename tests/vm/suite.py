@@ -23,7 +23,7 @@ SYSTEM = os.path.join(os.path.dirname(HERE), "system")
 BUILD = os.environ.get("AMP_BUILD", os.getcwd())
 KERNELS = ["6.1", "6.12"]
 SLOW = "4"  # how much more time an emulated machine gets
-LIMIT = 900  # seconds for a guest with all of it
+LIMIT = 1500  # seconds for a guest with all of it
 
 # (name, file, arguments (parts of cases' names), environment, seconds). Left out of a
 # file are cases that are about amounts: the machine's own kernel is asked for those.
@@ -39,6 +39,11 @@ TESTS = [
      ["everything_is_as_it_was", "privileges", "only_the_system", "inherited", "immutable", "sparse", "hard_links",
       "never_onto", "another_directory", "ampquard_dies", "history"], {}, 400),
     ("kill rooms", SYSTEM + "/test_kill_rooms.py", ["while_files_are_taken", "protection_is_back"], {"AMP_KILL_FILES": "100"}, 400),
+    ("engine", SYSTEM + "/test_engine.py",
+     ["what_clamscan_finds", "on_exec", "bombs", "new_signatures", "broken_set", "without_signatures"], {}, 400),
+    ("engine trouble", SYSTEM + "/test_engine_trouble.py",
+     ["a_worker", "a_liar", "zygotes_are_killed", "foundations"], {}, 500),
+    ("scan", SYSTEM + "/test_scan.py", ["every_process_killed", "what_is_no_file", "flash"], {"AMP_SCAN_FILES": "3000"}, 400),
 ]
 
 
