@@ -4,14 +4,16 @@
 # ---- packages: the one place that names them ----
 
 APT_BUILD="gcc make autoconf automake pkg-config protobuf-c-compiler libprotobuf-c-dev libevent-dev
-	libssl-dev libsqlite3-dev libcap-dev libseccomp-dev libconfuse-dev libjson-c-dev libedit-dev linux-libc-dev"
+	libssl-dev libsqlite3-dev libcap-dev libseccomp-dev libconfuse-dev libjson-c-dev libedit-dev
+	libclamav-dev linux-libc-dev"
 APT_CHECK="libcmocka-dev clang libclang-rt-14-dev clang-format valgrind python3 e2fsprogs util-linux
 	liburing-dev sqlite3 acl attr xz-utils clamav clamav-testfiles"
 # Guests with Debian's kernels (tests/vm); only where apt is.
 APT_VM="qemu-system-x86 busybox-static kmod zstd debootstrap e2fsprogs
 	debian-archive-keyring git python3"
 DNF_BUILD="gcc make autoconf automake pkgconf-pkg-config protobuf-c-compiler protobuf-c-devel libevent-devel
-	openssl-devel sqlite-devel libcap-devel libseccomp-devel libconfuse-devel json-c-devel libedit-devel kernel-headers"
+	openssl-devel sqlite-devel libcap-devel libseccomp-devel libconfuse-devel json-c-devel libedit-devel
+	clamav-devel kernel-headers"
 DNF_CHECK="libcmocka-devel clang compiler-rt clang-tools-extra valgrind python3 e2fsprogs util-linux
 	liburing-devel sqlite acl attr xz clamav"
 # systemd's library is used where systemd is.
