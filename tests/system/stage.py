@@ -61,7 +61,7 @@ def framing(kind, content, foreign, backwards):
         Bad("type of another link", message(foreign), TYPE),
         Bad("type of the other direction", message(backwards), TYPE),
         Bad("type of a CLI socket", message(wire.CLI_STATUS), TYPE),
-        Bad("garbage", message(kind, b"\xff" * 48), GARBAGE),
+        Bad("garbage", message(kind, b"\xff" * 12), GARBAGE),
         Bad("unknown field", message(kind, content + field(1000, 1)), FIELD),
         # Of one that is all repeated fields this is no fault.
         Bad("every field twice", message(kind, content + content), FORM if kind in SINGLE else None),
