@@ -153,6 +153,22 @@ static int on_kill(struct amp_channel *ch, struct amp_message *m, void *arg)
 	return mon_sources_kill(p->m, p, m->id, (const Amp__Kill *)m->body);
 }
 
+static int on_keep(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct mon_proc *p = arg;
+
+	(void)ch;
+	return mon_sources_keep(p->m, p, m->id, (const Amp__Keep *)m->body);
+}
+
+static int on_mapped(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct mon_proc *p = arg;
+
+	(void)ch;
+	return mon_mapped_request(p->m, p, m->id);
+}
+
 static int on_concluded(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	struct mon_proc *p = arg;
@@ -204,6 +220,8 @@ static const struct {
 	ROW(AMP_MSG_KILL, SCAN, kill, AMP_PATH_MAX + 4096, READY, on_kill),
 	ROW(AMP_MSG_CONCLUDED, SCAN, concluded, NO_TEXT, READY, on_concluded),
 	ROW(AMP_MSG_SCAN_STATE, SCAN, scan_state, 2048, READY, on_scan_state),
+	ROW(AMP_MSG_KEEP, SCAN, keep, AMP_KEEP_MAX + 64, READY, on_keep),
+	ROW(AMP_MSG_MAPPED, SCAN, mapped, 0, READY, on_mapped),
 	ROW(AMP_MSG_EVENT_ACK, CLOUD, event_ack, 16384, READY, on_event_ack),
 };
 #define ROWS (sizeof(master) / sizeof(master[0]))

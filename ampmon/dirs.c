@@ -1,6 +1,7 @@
 /*
  * ampmon/dirs.c - the places ampmon makes in the file system at start:
  * directories, the lock, the pid file, listening sockets.
+ * Also the one way in which ampmon replaces a file.
  * Must not own: logs (logs.c), what is read or written there later.
  */
 #include "ampmon/mon.h"
@@ -47,6 +48,42 @@ int mon_dir_make(const char *path, mode_t mode, uid_t uid, gid_t gid, char *err,
 		snprintf(err, size, "%s is not usable: %s; it has to be a directory, not a link", path,
 			 strerror(saved));
 	return rc;
+}
+
+static int write_synced(int fd, const uint8_t *data, size_t n)
+{
+	while (n > 0) {
+		ssize_t w = write(fd, data, n);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w < 0)
+			return -1;
+		data += w;
+		n -= (size_t)w;
+	}
+	return fsync(fd);
+}
+
+int mon_file_replace(int dir, const char *new_name, const char *name, const void *data, size_t n)
+{
+	int fd, rc, saved;
+
+	if (unlinkat(dir, new_name, 0) < 0 && errno != ENOENT)
+		return -1;
+	fd = openat(dir, new_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -1;
+	rc = write_synced(fd, data, n);
+	saved = errno;
+	if (close(fd) < 0 && rc == 0) {
+		saved = errno;
+		rc = -1;
+	}
+	errno = saved;
+	if (rc == 0 && renameat(dir, new_name, dir, name) == 0)
+		return fsync(dir);
+	return -1;
 }
 
 int mon_lock_run_dir(const struct mon_conf *c, char *err, size_t size)

@@ -8,13 +8,16 @@ ampmon_libampmon_a_SOURCES = \
 	ampmon/dirs.c \
 	ampmon/events.c \
 	ampmon/faults.c ampmon/faults.h \
+	ampmon/foundation.c \
 	ampmon/guard.c \
 	ampmon/inforce.c \
 	ampmon/keys.c ampmon/keys.h \
+	ampmon/keep.c ampmon/keep.h \
 	ampmon/kill.c ampmon/kill.h \
 	ampmon/links.c \
 	ampmon/lists.c ampmon/lists.h \
 	ampmon/logs.c ampmon/logs.h \
+	ampmon/mapped.c ampmon/mapped.h \
 	ampmon/marks.c ampmon/marks.h \
 	ampmon/mon.c ampmon/mon.h \
 	ampmon/mountinfo.c ampmon/mountinfo.h \

@@ -84,8 +84,12 @@ struct request {
 	char what[256];
 };
 
+#define NEVER_MAX 32U
+
 struct mon_kill {
 	struct mon_kill_ops ops;
+	struct amp_identity never[NEVER_MAX];
+	size_t never_count;
 	const struct mon_watch *watch;
 	struct event *pass;
 	int proc;
@@ -576,7 +580,7 @@ static bool uuid_shaped(const char *s)
 static bool well_formed(const Amp__Kill *r)
 {
 	return uuid_shaped(r->detection_id) && r->sha256.len == AMP_SHA256_SIZE && r->file &&
-	       r->event_pid >= 0 && r->path.len <= AMP_PATH_MAX;
+	       r->event_pid >= 0 && r->path.len <= AMP_PATH_MAX && strlen(r->signature) <= AMP_SIGNATURE_MAX;
 }
 
 static void refuse(const struct mon_kill *k, uint64_t id, const Amp__Kill *request, const char *why)
@@ -590,12 +594,67 @@ static void refuse(const struct mon_kill *k, uint64_t id, const Amp__Kill *reque
 	k->ops.killed(id, &killed, k->ops.arg);
 }
 
-static const char *reason_against(const struct mon_kill *k, const Amp__Kill *r, const struct mon_policy *p)
+struct search {
+	const struct mon_kill *k;
+	const struct amp_identity *file;
+	bool found;
+};
+
+static void compare_program(pid_t pid, void *arg)
+{
+	struct search *s = arg;
+
+	s->found = s->found || runs_now(s->k, pid, s->file);
+}
+
+/* By inode, of what runs now and of the suite's programs as they lay there at the start. */
+static bool is_foundation(const struct mon_kill *k, const struct amp_identity *file)
+{
+	struct search s = {k, file, false};
+
+	compare_program(1, &s);
+	if (k->ops.each_ours)
+		k->ops.each_ours(compare_program, &s, k->ops.arg);
+	for (size_t i = 0; i < k->never_count && !s.found; i++)
+		s.found = k->never[i].dev_major == file->dev_major &&
+			  k->never[i].dev_minor == file->dev_minor && k->never[i].ino == file->ino;
+	return s.found;
+}
+
+void mon_kill_never(struct mon_kill *k, const char *bin_dir)
+{
+	int dir = open(bin_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int list = dir < 0 ? -1 : openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = list < 0 ? NULL : fdopendir(list);
+	const struct dirent *e;
+
+	while (d && k->never_count < NEVER_MAX && (e = readdir(d))) {
+		struct amp_identity *id = &k->never[k->never_count];
+
+		if (e->d_name[0] != '.' &&
+		    amp_statx_identity(dir, e->d_name, AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW, id) == 0 &&
+		    S_ISREG(id->mode))
+			k->never_count++;
+	}
+	if (d)
+		closedir(d);
+	if (dir >= 0)
+		close(dir);
+}
+
+static const char *reason_against(const struct mon_kill *k, const Amp__Kill *r,
+				  const struct amp_identity *file, const struct mon_policy *p)
 {
 	if (!p || !mon_policy_protects(p))
 		return "policy is audit";
-	if (!mon_policy_blocks(p, r->sha256.data))
+	if (!r->signature[0] && !mon_policy_blocks(p, r->sha256.data))
 		return "not on the blocked list";
+	if (r->signature[0] && !mon_policy_engine(p))
+		return "the policy is without the engine";
+	if (r->signature[0] && mon_policy_allows(p, r->sha256.data))
+		return "on the allowed list";
+	if (r->signature[0] && is_foundation(k, file))
+		return "PID 1 or the suite runs it";
 	if (k->waiting_count >= WAITING_MAX)
 		return "too many requests at once";
 	return NULL;
@@ -646,7 +705,7 @@ int mon_kill_request(struct mon_kill *k, uint64_t id, const Amp__Kill *request, 
 		return -1;
 	if (request->interpreter && amp_identity_from_wire(request->interpreter, &interpreter) < 0)
 		return -1;
-	why = reason_against(k, request, p);
+	why = reason_against(k, request, &file, p);
 	if (why) {
 		refuse(k, id, request, why);
 		return 0;

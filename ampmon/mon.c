@@ -125,8 +125,8 @@ static void send_start(struct mon *m)
 
 		if (mon_slot_state(s) != MON_SLOT_RUNNING || s->proc->told_start)
 			continue;
-		/* Nothing is judged before all of the policy is there. */
-		if (s->role->id == AMP_ROLE_SCAN && mon_inforce_sending(m))
+		/* Nothing is judged before all of the policy is there, and what is never acted upon. */
+		if (s->role->id == AMP_ROLE_SCAN && (mon_inforce_sending(m) || !mon_foundation_told(m)))
 			continue;
 		s->proc->told_start = true;
 		mon_proc_send(s->proc, AMP_MSG_START, &start.base, NULL, 0);
@@ -548,6 +548,7 @@ int mon_run(const struct mon_start *s)
 		 (unsigned long long)m.state.epoch);
 	mon_sources_start(&m);
 	mon_children_start(&m);
+	mon_foundation_look(&m);
 	event_base_dispatch(m.base);
 	code = m.stopping ? leave(&m) : MON_EXIT_FAILED;
 	unmake(&m);

@@ -11,6 +11,7 @@
 #include "ampmon/child.h"
 #include "ampmon/conf.h"
 #include "ampmon/faults.h"
+#include "ampmon/keep.h"
 #include "ampmon/kill.h"
 #include "ampmon/logs.h"
 #include "ampmon/policy.h"
@@ -54,6 +55,8 @@ struct mon {
 	struct mon_kill *kill;
 	struct mon_inforce *inforce;
 	struct mon_sources *sources;
+	struct mon_foundation *foundation;
+	struct mon_keep *keep;
 	struct mon_cli *cli;
 	struct event *tick, *feed, *sig_term, *sig_int, *sig_hup, *guard_gone;
 	struct child_heart io_heart;
@@ -93,6 +96,9 @@ void mon_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* --- dirs.c: the places ampmon makes. 0, or -1 (a sentence in err). */
 int mon_dir_make(const char *path, mode_t mode, uid_t uid, gid_t gid, char *err, size_t size);
+/* name in dir becomes a new file with these bytes, durably; new_name: what it is called
+ * meanwhile. 0, or -1 and errno. */
+int mon_file_replace(int dir, const char *new_name, const char *name, const void *data, size_t n);
 int mon_lock_run_dir(const struct mon_conf *c, char *err, size_t size); /* fd or -1 */
 int mon_pid_file_write(const struct mon_conf *c, pid_t pid);
 void mon_pid_file_remove(const struct mon_conf *c);
@@ -130,6 +136,7 @@ void mon_sources_scand_detach(struct mon *m); /* its channel is about to go */
 void mon_sources_scand_gone(struct mon *m);   /* it is dead */
 void mon_sources_concluded(struct mon *m, int64_t time_ns);
 void mon_sources_tick(struct mon *m);
+int mon_sources_keep(struct mon *m, struct mon_proc *scand, uint64_t id, const Amp__Keep *k);
 int mon_sources_repair_wanted(struct mon *m, const Amp__RepairWanted *w);
 int mon_sources_repair_state(struct mon *m, const Amp__RepairState *s);
 int mon_sources_kill(struct mon *m, struct mon_proc *scand, uint64_t id, const Amp__Kill *k);
@@ -137,6 +144,15 @@ uint64_t mon_sources_jobs(const struct mon *m);
 const char *mon_sources_scan(const struct mon *m);	/* what is scanned on demand; "": nothing */
 const char *mon_sources_last_scan(const struct mon *m); /* "": none yet */
 void mon_sources_scan_state(struct mon *m, const Amp__ScanState *s);
+
+/* --- foundation.c: what runs and is mapped. */
+int mon_foundation_new(struct mon *m);
+void mon_foundation_free(struct mon *m);
+void mon_foundation_look(struct mon *m); /* again */
+void mon_foundation_scand_ready(struct mon *m);
+bool mon_foundation_told(const struct mon *m); /* to the ampscand that runs */
+/* 0, or -1: the request breaks the protocol. */
+int mon_mapped_request(struct mon *m, struct mon_proc *scand, uint64_t id);
 
 /* --- inforce.c: which policy is in force. */
 int mon_inforce_new(struct mon *m);

@@ -44,6 +44,8 @@ struct mon_policy {
 	struct mon_list list;
 	const struct mon_entry **blocked; /* by SHA-256, without what is allowed */
 	size_t blocked_count;
+	const struct mon_entry **allowed; /* by SHA-256 */
+	size_t allowed_count;
 	uint64_t counts[3]; /* blocked, allowed, exclusions: entries */
 };
 
@@ -170,24 +172,21 @@ static size_t collect(const struct mon_policy *p, Amp__PolicyEntry__Kind kind, c
 /* An allowed hash is never a conviction (the order of authority), so it is no reason for a kill. */
 static int index_blocked(struct mon_policy *p)
 {
-	const struct mon_entry **allowed = calloc(p->list.count + 1, sizeof(*allowed));
 	size_t n_allowed, n, kept = 0;
 
+	p->allowed = calloc(p->list.count + 1, sizeof(*p->allowed));
 	p->blocked = calloc(p->list.count + 1, sizeof(*p->blocked));
-	if (!allowed || !p->blocked) {
-		free(allowed);
+	if (!p->allowed || !p->blocked)
 		return -1;
-	}
-	n_allowed = collect(p, AMP__POLICY_ENTRY__KIND__ALLOWED, allowed);
+	n_allowed = p->allowed_count = collect(p, AMP__POLICY_ENTRY__KIND__ALLOWED, p->allowed);
 	n = collect(p, AMP__POLICY_ENTRY__KIND__BLOCKED, p->blocked);
 	p->counts[0] = n;
 	p->counts[1] = n_allowed;
 	p->counts[2] = p->list.count - n - n_allowed;
 	for (size_t i = 0; i < n; i++)
-		if (!bsearch(&p->blocked[i], allowed, n_allowed, sizeof(*allowed), by_hash))
+		if (!bsearch(&p->blocked[i], p->allowed, n_allowed, sizeof(*p->allowed), by_hash))
 			p->blocked[kept++] = p->blocked[i];
 	p->blocked_count = kept;
-	free(allowed);
 	return 0;
 }
 
@@ -245,6 +244,7 @@ void mon_policy_free(struct mon_policy *p)
 	mon_keys_free(keys, KEYS, p);
 	mon_list_free(&p->list);
 	free(p->blocked);
+	free(p->allowed);
 	free(p->id);
 	free(p);
 }
@@ -279,13 +279,23 @@ char **mon_policy_problems(const struct mon_policy *p)
 	return p->list.problems;
 }
 
-bool mon_policy_blocks(const struct mon_policy *p, const uint8_t sha256[32])
+static bool listed(const struct mon_entry **list, size_t n, const uint8_t sha256[32])
 {
 	struct mon_entry wanted;
 	const struct mon_entry *key = &wanted;
 
 	memcpy(wanted.sha256, sha256, sizeof(wanted.sha256));
-	return bsearch(&key, p->blocked, p->blocked_count, sizeof(*p->blocked), by_hash) != NULL;
+	return bsearch(&key, list, n, sizeof(*list), by_hash) != NULL;
+}
+
+bool mon_policy_blocks(const struct mon_policy *p, const uint8_t sha256[32])
+{
+	return listed(p->blocked, p->blocked_count, sha256);
+}
+
+bool mon_policy_allows(const struct mon_policy *p, const uint8_t sha256[32])
+{
+	return listed(p->allowed, p->allowed_count, sha256);
 }
 
 /* ---- the wire ---- */

@@ -23,6 +23,8 @@ const char *mon_policy_id(const struct mon_policy *p);
 const char *mon_policy_name(const struct mon_policy *p);
 unsigned mon_policy_serial(const struct mon_policy *p);
 bool mon_policy_protects(const struct mon_policy *p);
+/* True if sha is in its allowed list. */
+bool mon_policy_allows(const struct mon_policy *p, const uint8_t sha256[32]);
 bool mon_policy_engine(const struct mon_policy *p);
 /* "file:line: what; remedy", NULL-terminated. */
 char **mon_policy_problems(const struct mon_policy *p);

@@ -3,8 +3,8 @@
  *
  * Owns: the fd store (the buffers' memfd; the groups are watch.c's), giving
  * it to each ampscand, turning watched file systems into messages and
- * repairs, the last good moment, answers to kills. Must not own: marks
- * (watch.c), the list of repairs (repair.c), killing (kill.c).
+ * repairs, the last good moment, answers to kills, its records. Must not own: marks
+ * (watch.c), the list of repairs (repair.c), killing (kill.c), files (keep.c).
  */
 #include "ampmon/mon.h"
 
@@ -233,6 +233,16 @@ static bool is_ours(pid_t pid, void *arg)
 	return pid == getpid() || pid == m->guard || mon_children_have_pid(m, pid);
 }
 
+static void each_ours(void (*fn)(pid_t pid, void *to), void *to, void *arg)
+{
+	const struct mon *m = arg;
+
+	fn(getpid(), to);
+	for (size_t i = 0; i < mon_slot_count(m); i++)
+		if (mon_slot_at(m, i)->proc)
+			fn(mon_slot_at(m, i)->proc->pid, to);
+}
+
 static void refuse_kill(struct mon_proc *p, uint64_t id, const Amp__Kill *k)
 {
 	Amp__Killed answer = AMP__KILLED__INIT;
@@ -266,6 +276,43 @@ int mon_sources_kill(struct mon *m, struct mon_proc *p, uint64_t id, const Amp__
 	return -1;
 }
 
+/* --- records ----------------------------------------------------------------- */
+
+static void kept(unsigned generation, uint64_t id, const char *name, int error, void *arg)
+{
+	struct mon *m = arg;
+	struct mon_proc *p = scand(m);
+	Amp__Kept body = AMP__KEPT__INIT;
+
+	if (!p || p->generation != generation || !p->ch)
+		return;
+	body.name = (char *)(uintptr_t)name;
+	body.error = error;
+	if (amp_channel_send(p->ch, AMP_MSG_KEPT, id, &body.base, NULL, 0) != 0)
+		mon_proc_kill(p, "that its record is kept cannot be sent to it");
+}
+
+int mon_sources_keep(struct mon *m, struct mon_proc *p, uint64_t id, const Amp__Keep *k)
+{
+	return mon_keep_put(m->keep, p->generation, id, k);
+}
+
+static void send_record(const char *name, const uint8_t *record, size_t size, void *arg)
+{
+	Amp__Keeps body = AMP__KEEPS__INIT;
+
+	body.name = (char *)(uintptr_t)name;
+	body.record.data = (uint8_t *)(uintptr_t)record;
+	body.record.len = size;
+	mon_proc_send(arg, AMP_MSG_KEEPS, &body.base, NULL, 0);
+}
+
+static void send_records(struct mon *m, struct mon_proc *p)
+{
+	mon_keep_each(m->keep, send_record, p);
+	send_record("", NULL, 0, p);
+}
+
 /* --- ampscand comes and goes ------------------------------------------------ */
 
 static void send_buffers(struct mon *m, struct mon_proc *p)
@@ -290,6 +337,8 @@ void mon_sources_scand_ready(struct mon *m, struct mon_proc *p)
 	send_fd_group(m, p);
 	mon_watch_each(m->watch, send_filesystem, p);
 	mon_watch_own_dirs(m->watch, send_own_dir, p);
+	send_records(m, p);
+	mon_foundation_scand_ready(m);
 	mon_inforce_send(m);
 	if (p->ch)
 		mon_repair_attach(m->repair, p->ch);
@@ -435,7 +484,9 @@ int mon_sources_new(struct mon *m, char *err, size_t size)
 	struct mon_watch_ops watch_ops = {
 		.filesystem = filesystem, .gone = gone, .fault = watch_fault, .arg = m};
 	struct mon_repair_ops repair_ops = {.fault = repair_fault, .arg = m};
-	struct mon_kill_ops kill_ops = {.killed = killed, .is_ours = is_ours, .arg = m};
+	struct mon_kill_ops kill_ops = {
+		.killed = killed, .is_ours = is_ours, .each_ours = each_ours, .arg = m};
+	struct mon_keep_ops keep_ops = {.kept = kept, .arg = m};
 
 	m->sources = calloc(1, sizeof(*m->sources));
 	if (!m->sources || make_memfd(m->sources, m->conf->event_buffers) != 0) {
@@ -451,10 +502,13 @@ int mon_sources_new(struct mon *m, char *err, size_t size)
 	if (!m->watch)
 		return -1;
 	m->kill = mon_kill_new(m->base, m->watch, &kill_ops);
-	if (m->repair && m->kill)
-		return 0;
+	if (m->kill)
+		mon_kill_never(m->kill, m->conf->bin_dir);
 	snprintf(err, size, "out of memory");
-	return -1;
+	if (!m->repair || !m->kill || mon_foundation_new(m) != 0)
+		return -1;
+	m->keep = mon_keep_new(m->conf->etc_dir, m->io, &keep_ops, err, size);
+	return m->keep ? 0 : -1;
 }
 
 void mon_sources_start(struct mon *m)
@@ -470,6 +524,8 @@ void mon_sources_free(struct mon *m)
 		mon_watch_free(m->watch);
 	if (m->repair)
 		mon_repair_free(m->repair);
+	mon_foundation_free(m);
+	mon_keep_free(m->keep);
 	if (!m->sources)
 		return;
 	if (m->sources->memfd >= 0)

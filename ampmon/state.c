@@ -3,7 +3,7 @@
  * Owns: the file's form (key=value, each key exactly once), its safe
  * replacement, the making of a host id. Must not own: what the values mean.
  */
-#include "repair.h"
+#include "ampmon/mon.h"
 
 #include "clock.h"
 #include "log.h"
@@ -289,36 +289,6 @@ static size_t format(const struct mon_state *s, char *text, size_t size)
 	return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }
 
-static int write_text(int fd, const char *text, size_t n)
-{
-	while (n) {
-		ssize_t w = write(fd, text, n);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w < 0)
-			return -1;
-		text += w;
-		n -= (size_t)w;
-	}
-	return fsync(fd);
-}
-
-static int write_new(int dir, const char *text, size_t n)
-{
-	int fd, rc;
-
-	if (unlinkat(dir, TMP_NAME, 0) < 0 && errno != ENOENT)
-		return -1;
-	fd = openat(dir, TMP_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -1;
-	rc = write_text(fd, text, n);
-	if (close(fd) < 0)
-		rc = -1;
-	return rc;
-}
-
 int mon_state_store(const struct mon_conf *c, const struct mon_state *s)
 {
 	char text[TEXT_MAX];
@@ -328,9 +298,7 @@ int mon_state_store(const struct mon_conf *c, const struct mon_state *s)
 	if (dir < 0 || !n) {
 		saved = dir < 0 ? errno : EINVAL;
 	} else {
-		if (write_new(dir, text, n) == 0 && renameat(dir, TMP_NAME, dir, NAME) == 0 &&
-		    fsync(dir) == 0)
-			rc = 0;
+		rc = mon_file_replace(dir, TMP_NAME, NAME, text, n);
 		saved = errno;
 	}
 	if (dir >= 0)
