@@ -16,11 +16,24 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+static int copy_schedule(struct rules *r, const Amp__PolicyBegin *begin)
+{
+	r->scan_cpu = begin->scan_cpu;
+	r->schedule = calloc(begin->n_schedule + 1, sizeof(*r->schedule));
+	while (r->schedule && r->schedule_count < begin->n_schedule) {
+		r->schedule[r->schedule_count] = strdup(begin->schedule[r->schedule_count]);
+		if (!r->schedule[r->schedule_count])
+			return -1;
+		r->schedule_count++;
+	}
+	return r->schedule ? 0 : -1;
+}
+
 struct rules *rules_new(const Amp__PolicyBegin *begin)
 {
 	struct rules *r;
 
-	if (strlen(begin->name) > 255)
+	if (strlen(begin->name) > 255 || begin->n_schedule > RULES_SCHEDULE || begin->scan_cpu > 100)
 		return NULL;
 	r = calloc(1, sizeof(*r));
 	if (!r)
@@ -31,8 +44,9 @@ struct rules *rules_new(const Amp__PolicyBegin *begin)
 	r->protect = begin->mode == AMP__POLICY_BEGIN__MODE__PROTECT;
 	r->max_file_size = begin->max_file_size;
 	r->max_archive_size = begin->max_archive_size;
+	r->engine = begin->engine;
 	r->as_restored.kind = AMP__POLICY_ENTRY__KIND__ALLOWED;
-	if (!r->name) {
+	if (!r->name || copy_schedule(r, begin) != 0) {
 		rules_free(r);
 		return NULL;
 	}
@@ -206,6 +220,9 @@ void rules_free(struct rules *r)
 	free(r->rule);
 	free(r->index);
 	free(r->exclusions);
+	while (r->schedule && r->schedule_count)
+		free(r->schedule[--r->schedule_count]);
+	free(r->schedule);
 	free(r->name);
 	free(r);
 }

@@ -15,7 +15,8 @@
 #include "proto/control.pb-c.h"
 #include "sha256.h"
 
-#define RULES_MAX 4000000U
+#define RULES_MAX      4000000U
+#define RULES_SCHEDULE 16U /* times of scans */
 
 struct rule {
 	Amp__PolicyEntry__Kind kind;
@@ -36,7 +37,11 @@ struct rules {
 	char *name;
 	uint32_t serial;
 	bool protect;
+	bool engine; /* what is on no list goes to it */
 	uint64_t max_file_size, max_archive_size;
+	char **schedule; /* scans on demand */
+	size_t schedule_count;
+	unsigned scan_cpu; /* percent of the processors that these may take */
 	struct rule *rule;
 	size_t count, capacity;
 	uint32_t *index; /* open addressing over the hash lists: rule number + 1 */
