@@ -18,7 +18,7 @@
 #include <string.h>
 
 #define NAME_MAX_SIZE 32U
-#define AGAIN_SEC     5 /* after an error, or without memory to send */
+#define AGAIN_SEC     2 /* after an error, or without memory to send */
 
 struct waiter {
 	struct waiter *next;
