@@ -30,9 +30,12 @@ static bool scan_id(struct cli *cli, uint64_t *id)
 /* Is given each file; false: no more is wanted. */
 typedef void take_file(struct cli *cli, const Amp__CliScanFile *f, void *arg);
 
-/* What was not judged clean, page by page. False: it failed, and it was said. *left: not kept by the service.
+/*
+ * What was not judged clean, page by page; what `c` had before is gone. False:
+ * it failed, and it was said. *left: not kept by the service.
  */
-static bool walk_files(struct cli *cli, uint64_t id, take_file *take, void *arg, uint64_t *left)
+static bool walk_files(struct cli *cli, struct client *c, uint64_t id, take_file *take, void *arg,
+		       uint64_t *left)
 {
 	Amp__CliScanFiles ask = AMP__CLI_SCAN_FILES__INIT;
 	const struct client_request request = {
@@ -41,31 +44,25 @@ static bool walk_files(struct cli *cli, uint64_t id, take_file *take, void *arg,
 		.reply_type = AMP_MSG_CLI_SCAN_FILES_REPLY,
 		.reply = &amp__cli_scan_files_reply__descriptor,
 	};
-	struct client *c = client_new(cli->run_dir, SERVICE);
-	const Amp__CliScanFilesReply *r = NULL;
-	enum client_outcome outcome = CLIENT_OK;
+	const Amp__CliScanFilesReply *r;
+	enum client_outcome outcome;
 
 	ask.id = id;
-	while (c && (!r || r->more)) {
+	do {
 		outcome = client_ask(c, &request);
-		if (outcome != CLIENT_OK)
-			break;
 		r = (const Amp__CliScanFilesReply *)client_reply(c, 0);
-		if (!scan_files_sound(r, ask.after)) {
+		if (outcome == CLIENT_OK && !scan_files_sound(r, ask.after))
 			outcome = client_unsound(c, "a page of its files is not sound");
-			break;
+		if (outcome != CLIENT_OK) {
+			cli_failed(cli, c, outcome, false);
+			return false;
 		}
 		for (size_t i = 0; i < r->n_files; i++)
 			take(cli, r->files[i], arg);
 		ask.after = r->n_files ? r->files[r->n_files - 1]->number : ask.after;
 		*left = r->left;
-	}
-	if (!c)
-		cli_error(cli, false, "out of memory");
-	else if (outcome != CLIENT_OK)
-		cli_failed(cli, c, outcome, false);
-	client_free(c);
-	return c && outcome == CLIENT_OK;
+	} while (r->more);
+	return true;
 }
 
 static void add_json(struct cli *cli, const Amp__CliScanFile *f, void *arg)
@@ -75,14 +72,14 @@ static void add_json(struct cli *cli, const Amp__CliScanFile *f, void *arg)
 }
 
 /* The one document, with its files if they are wanted. */
-static void print_json(struct cli *cli, const Amp__CliScan *s, bool files)
+static void print_json(struct cli *cli, struct client *c, const Amp__CliScan *s, bool files)
 {
 	json_object *o = scan_json(s), *list;
-	uint64_t left = 0;
+	uint64_t left = 0, id = s->id;
 
 	if (files) {
 		list = json_object_new_array();
-		if (!walk_files(cli, s->id, add_json, list, &left))
+		if (!walk_files(cli, c, id, add_json, list, &left))
 			out_json_bool(o, "files_incomplete", true);
 		json_object_object_add(o, "not_clean", list);
 		out_json_number(o, "not_kept", left);
@@ -106,12 +103,12 @@ static void print_file(struct cli *cli, const Amp__CliScanFile *f, void *arg)
 	scan_file_text(cli->out, f);
 }
 
-static void print_files(struct cli *cli, uint64_t id, bool threats_only)
+static void print_files(struct cli *cli, struct client *c, uint64_t id, bool threats_only)
 {
 	struct listing l = {.threats_only = threats_only};
 	uint64_t left = 0;
 
-	if (!walk_files(cli, id, print_file, &l, &left))
+	if (!walk_files(cli, c, id, print_file, &l, &left))
 		return;
 	if (left)
 		fprintf(cli->out, "  and %llu more that were counted, but not kept\n",
@@ -121,16 +118,16 @@ static void print_files(struct cli *cli, uint64_t id, bool threats_only)
 }
 
 /* How a scan that was waited for ended. */
-static void print_end(struct cli *cli, const Amp__CliScan *s)
+static void print_end(struct cli *cli, struct client *c, const Amp__CliScan *s)
 {
 	cli_note(cli, scan_exit(s));
 	if (cli->json) {
-		print_json(cli, s, true);
+		print_json(cli, c, s, true);
 		return;
 	}
 	scan_summary(cli->out, s);
 	if (s->threats)
-		print_files(cli, s->id, true);
+		print_files(cli, c, s->id, true);
 }
 
 static void wait_for(struct cli *cli, uint64_t id)
@@ -139,7 +136,7 @@ static void wait_for(struct cli *cli, uint64_t id)
 	struct client *c = scan_wait(cli, id, &s);
 
 	if (c)
-		print_end(cli, s);
+		print_end(cli, c, s);
 	client_free(c);
 }
 
@@ -309,11 +306,11 @@ void cmd_scan_show(struct cli *cli)
 	if (!s) {
 		cli_failed(cli, c, outcome, true);
 	} else if (cli->json) {
-		print_json(cli, s, cli->files);
+		print_json(cli, c, s, cli->files);
 	} else {
 		scan_text(cli->out, s);
 		if (cli->files)
-			print_files(cli, id, false);
+			print_files(cli, c, id, false);
 	}
 	client_free(c);
 }

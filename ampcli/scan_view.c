@@ -26,7 +26,7 @@ static const struct {
 };
 
 /* Kinds of files that say: not judged, and not because of the policy's limits. */
-static const char *const unjudged[] = {"unreadable", "unscannable"};
+static const char *const unjudged[] = {"unreadable", "unscannable", "not-judged", "too-deep"};
 
 /* Its index in states, or -1. */
 static int state_of(const Amp__CliScan *s)
@@ -59,7 +59,7 @@ bool scan_files_sound(const Amp__CliScanFilesReply *r, uint64_t after)
 	if (r->n_files > FILES_MAX || (r->more && r->n_files == 0))
 		return false;
 	for (size_t i = 0; i < r->n_files; i++) {
-		if (r->files[i]->number <= after || !path_sound(&r->files[i]->path))
+		if (r->files[i]->number <= after || !vault_path_sound(&r->files[i]->path))
 			return false;
 		after = r->files[i]->number;
 	}
@@ -297,7 +297,10 @@ void scan_file_text(FILE *f, const Amp__CliScanFile *file)
 	fputs("  ", f);
 	out_padded(f, file->kind, 12);
 	fputs("  ", f);
-	out_bytes(f, &file->path);
+	if (file->path.len)
+		out_bytes(f, &file->path);
+	else
+		fputs("(its name is not known)", f);
 	if (file->detail[0]) {
 		fputs("  ", f);
 		out_text(f, file->detail);
