@@ -1,7 +1,7 @@
 # The messages: .proto files and what protoc-c makes of them.
 PROTO_FILES = proto/common.proto proto/control.proto proto/read.proto \
 	proto/event.proto proto/cli.proto proto/quarantine.proto proto/vault.proto \
-	proto/engine.proto proto/keep.proto
+	proto/engine.proto proto/keep.proto proto/demand.proto
 PROTO_C = $(PROTO_FILES:.proto=.pb-c.c)
 PROTO_H = $(PROTO_FILES:.proto=.pb-c.h)
 
