@@ -18,7 +18,7 @@
 #define DEMAND_LIST	 1000U /* of files not clean, in memory */
 #define DEMAND_LIST_KEPT 200U  /* ... and in the record */
 #define DEMAND_SINCE	 1000U /* threats since the last mark that are known one by one */
-#define DEMAND_MAPPED	 200000U
+#define DEMAND_MAPPED	 50000U
 #define DEMAND_KEEP_NS	 (2 * AMP_NS_PER_SEC) /* between two records of a scan that goes on */
 
 /* What a scan counts: outcomes of files, then what is no file to be judged. */
@@ -82,6 +82,7 @@ struct demand_scan {
 	uint64_t expected;
 	char error[256];
 	unsigned failed; /* tasks */
+	bool broken;	 /* not for what was asked: a fault */
 
 	/* Everything before is concluded. */
 	size_t task;
@@ -99,7 +100,8 @@ struct demand_scan {
 	struct walk *walk;
 	uint64_t base_directories; /* before it */
 	uint64_t fsid;		   /* that the walker told for this task; 0: none */
-	unsigned tries;		   /* of this position */
+	unsigned tries;		   /* to find out which it is on */
+	unsigned deaths;	   /* of the walker, since the last mark */
 	struct demand_paths mapped;
 	bool mapped_asked, mapped_here;
 	size_t mapped_next;
@@ -122,7 +124,6 @@ struct demand {
 	struct demand_paths homes;     /* directories of users */
 	struct schedule *schedule;
 	struct gentle *gentle;
-	bool failed; /* the fault stands */
 };
 
 /* demand.c */
@@ -152,12 +153,15 @@ bool demand_paths_equal(const struct demand_paths *a, const struct demand_paths 
 size_t demand_paths_bytes(const struct demand_paths *p); /* in a record */
 /* As a path is kept: absolute, nothing doubled. NULL: it is none. */
 char *demand_path_clean(const uint8_t *path, size_t n);
+/* What a flash scan walks, beside what is in d->mapped already. 0, or -1: no memory. */
+int demand_flash(struct demand_scan *d);
 int demand_homes(struct demand *dm, const char *passwd); /* before the drop */
 uint64_t demand_expected(const struct demand_scan *d);
 
 /* demandlist.c: counting */
 void demand_count(struct demand_scan *d, const struct occurrence *o);
 void demand_count_odd(struct demand_scan *d, unsigned kind, const char *path);
+/* Known by its path until the next checkpoint: counted once. */
 void demand_threat(struct demand_scan *d, const struct occurrence *o, const char *detail);
 void demand_checkpoint(struct demand_scan *d); /* all is concluded up to here */
 void demand_rollback(struct demand_scan *d);   /* to the last checkpoint */
@@ -186,14 +190,11 @@ void demand_answers_free(struct demand *dm);
 /* schedule.c: scans that the policy wants at times */
 struct schedule_rule {
 	Amp__CliScanStart__Kind kind;
-	char *path;	    /* PATHS */
-	uint8_t weekdays;   /* bit 0: Sunday */
-	unsigned month_day; /* 0: by weekday; beyond a month's end: its last day */
-	unsigned minute;    /* of the day, local time */
+	uint8_t weekdays; /* bit 0: Sunday */
+	unsigned minute;  /* of the day, local time */
 };
 /* 0, or -1: no such form. */
 int schedule_parse(const char *text, struct schedule_rule *r);
-void schedule_rule_free(struct schedule_rule *r);
 /* Is it due after `from` and up to `to` (realtime)? *day: its local day, YYYYMMDD. */
 bool schedule_due(const struct schedule_rule *r, int64_t from_ns, int64_t to_ns, uint32_t *day);
 int schedule_init(struct scand *s); /* before the drop: it reads the time zone */
@@ -218,7 +219,7 @@ struct walk *walk_demand(struct scand *s, struct demand_scan *d, const char *pat
 bool walk_demand_by_path(const struct walk *w);
 /* Nothing of it is counted any more. What nobody has begun to read is dropped by walks_drop(). */
 void walk_cancel(struct scand *s, struct walk *w);
-void walks_drop(struct scand *s);
+bool walks_drop(struct scand *s); /* true: there are such walks */
 void walk_go(struct scand *s, struct walk *w);
 void walks_forget_scan(struct scand *s, const struct demand_scan *d);
 /* What it calls. */

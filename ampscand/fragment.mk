@@ -5,6 +5,9 @@ ampscand_libampscand_a_SOURCES = \
 	ampscand/act.c ampscand/act.h ampscand/act_record.c \
 	ampscand/brake.c ampscand/brake.h ampscand/brakecli.c ampscand/foundation.c \
 	ampscand/held.c ampscand/keep.c ampscand/buffers.c ampscand/buffers.h \
+	ampscand/demand.c ampscand/demand.h ampscand/demandcli.c \
+	ampscand/demandkeep.c ampscand/demandlist.c ampscand/demandtask.c \
+	ampscand/gentle.c ampscand/schedule.c \
 	ampscand/cache.c ampscand/cache.h ampscand/fanotify_parse.c \
 	ampscand/filesystems.c ampscand/filesystems.h ampscand/intake.c \
 	ampscand/job.c ampscand/judge.c ampscand/open.c ampscand/park.c \

@@ -94,6 +94,7 @@ struct occurrence {
 	bool path_asked;
 	enum outcome outcome; /* once it is known */
 	bool cached;	      /* ... without reading the file */
+	bool counted;	      /* as a threat, by its scan on demand */
 	uint64_t size;	      /* of the file, once known */
 	char *path;	      /* host path; NULL: not known yet */
 	const char *name;     /* behind the struct */
@@ -345,10 +346,17 @@ bool scand_link_is_left(int64_t lost_ns);
 struct amp_channel *readers_walker(struct scand *s, int *reader);
 struct amp_channel *readers_demand_walker(struct scand *s, int *reader); /* of scans on demand */
 
-/* judge.c: results and decisions */
+/* judge.c and decide.c: results and decisions */
 void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r, int snapshot); /* taken over */
 void judge_reader_died(struct job *j);
 void judge_content(struct job *j, struct reading *r); /* r->snapshot is taken over */
+/* It could not be read, and nobody tries again. */
+void judge_unread(struct scand *s, struct occurrence *o, const struct amp_fileid *file, const char *why);
+/* Its content is unknown and no copy of it came: it is read again for one. */
+void judge_read_again(struct job *j, const struct reading *r);
+void judge_wants_copy(struct job *j, const struct amp_identity *id); /* its next reading brings one */
+/* What is larger is too large for the engine. */
+uint64_t judge_scan_limit(const struct scand *s, bool archive);
 /* A scan of its content came to an end; c: what is known of it now (NULL: there was no engine). */
 void judge_scanned(struct scand *s, struct job *j, const struct content *c);
 /* Of an occurrence of no job, that a walk found and read. Takes o and the snapshot over. */
@@ -452,7 +460,7 @@ void demand_worked(struct scand *s, uint64_t ns);
 /* For SCAN_STATE: what is being scanned, what was last. */
 void demand_texts(const struct scand *s, char *scan, size_t scan_size, char *last, size_t last_size);
 /* An act on a threat begins: it may be gone when that part of the tree is looked at again. */
-void demand_convicted(struct scand *s, const struct occurrence *o, const char *signature);
+void demand_convicted(struct scand *s, struct occurrence *o, const char *signature);
 void demand_concluded(struct scand *s, struct walk *w, const struct occurrence *o);
 bool demand_may_go_on(struct scand *s); /* load, CPU share, pause: files of such a scan may be read now */
 int demand_mapped(struct scand *s, uint64_t id, const Amp__MappedFiles *f);
@@ -535,7 +543,7 @@ struct occurrence *park_restore(const uint8_t *data, size_t n, struct amp_fileid
 
 /* status.c: rows of the CLI socket */
 extern const struct amp_dispatch scand_cli[];
-#define AMP_SCAND_CLI_ROWS 4
+#define AMP_SCAND_CLI_ROWS 8
 
 /* room.c */
 int scand_main(void);

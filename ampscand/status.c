@@ -4,7 +4,7 @@
  * Owns: counters, and the rules in force with their hits, page by page.
  * Must not own: changes; policies are changed through ampmon.
  */
-#include "scand.h"
+#include "demand.h"
 
 #include "cliserver.h"
 #include "proto/cli.pb-c.h"
@@ -86,6 +86,10 @@ static int on_rules(struct amp_channel *ch, struct amp_message *m, void *arg)
 const struct amp_dispatch scand_cli[] = {
 	{AMP_MSG_CLI_STATUS, &amp__cli_status__descriptor, 16, 0, 0, 0, on_status},
 	{AMP_MSG_CLI_RULES, &amp__cli_rules__descriptor, 64, 0, 0, 0, on_rules},
+	{AMP_MSG_CLI_SCAN_START, &amp__cli_scan_start__descriptor, AMP_MSG_MAX - 16, 0, 0, 0, demand_cli_start},
+	{AMP_MSG_CLI_SCAN_LIST, &amp__cli_scan_list__descriptor, 64, 0, 0, 0, demand_cli_list},
+	{AMP_MSG_CLI_SCAN_CONTROL, &amp__cli_scan_control__descriptor, 64, 0, 0, 0, demand_cli_control},
+	{AMP_MSG_CLI_SCAN_FILES, &amp__cli_scan_files__descriptor, 64, 0, 0, 0, demand_cli_files},
 	{AMP_MSG_CLI_BRAKE, &amp__cli_brake__descriptor, 16, 0, 0, 0, brake_cli_show},
 	{AMP_MSG_CLI_BRAKE_RELEASE, &amp__cli_brake_release__descriptor, 512, 0, 0, 0, brake_cli_release},
 };

@@ -46,7 +46,7 @@ struct walk {
 	bool ordered;
 	struct demand_scan *scan; /* NULL: it is gone */
 	char *path, *resume;	  /* resume may be NULL */
-	bool cancelled, to_drop;
+	bool cancelled;
 	bool marked; /* the walker waits for WALK_GO */
 	char *mark;
 	struct walk_end end;
@@ -558,7 +558,7 @@ static void lost(struct scand *s, struct walk *w)
 
 	w->active = false;
 	w->walked = true;
-	w->cancelled = w->to_drop = true;
+	w->cancelled = true;
 	if (d)
 		demand_walker_died(s, d);
 	finish(s, w);
@@ -642,7 +642,7 @@ void walk_cancel(struct scand *s, struct walk *w)
 
 	if (w->cancelled)
 		return;
-	w->cancelled = w->to_drop = true;
+	w->cancelled = true;
 	free(w->mark);
 	w->mark = NULL;
 	c.walk_id = w->serial;
@@ -668,7 +668,6 @@ static void drop_from(struct scand *s, struct job *j, const struct walk *w)
 
 static void drop(struct scand *s, struct walk *w)
 {
-	w->to_drop = false;
 	w->open++;
 	for (struct cache_node *n = s->jobs.oldest; n && w->open > 1;) {
 		struct job *j = (struct job *)n;
@@ -681,18 +680,19 @@ static void drop(struct scand *s, struct walk *w)
 	finish(s, w);
 }
 
-void walks_drop(struct scand *s)
+/* What is being read now may be queued again, so this is done until nothing is left. */
+bool walks_drop(struct scand *s)
 {
-	struct walk *w = s->walks;
+	bool left = false;
 
-	while (w) {
-		if (!w->to_drop) {
-			w = w->next;
+	for (struct walk *w = s->walks, *next; w; w = next) {
+		next = w->next;
+		if (!w->cancelled)
 			continue;
-		}
+		left = true;
 		drop(s, w);
-		w = s->walks; /* it may be gone */
 	}
+	return left;
 }
 
 void walks_forget_scan(struct scand *s, const struct demand_scan *d)
