@@ -228,6 +228,7 @@ static void end(struct demand_scan *d, enum demand_state state)
 		raise_fault(d, is_a_fault(d));
 	demand_changed(d, true);
 	demand_later(d->scand);
+	scand_tell_state(d->scand);
 }
 
 static void fail(struct demand_scan *d, const char *path, const char *why)
@@ -397,6 +398,7 @@ static void begin(struct demand_scan *d)
 	amp_info("scan %llu (%s) %s", (unsigned long long)d->id, demand_scan_kind_name(d->kind),
 		 d->at || d->task ? "goes on" : "begins");
 	demand_changed(d, true);
+	scand_tell_state(d->scand);
 }
 
 /* The one that runs, else the first of those that wait. */
@@ -610,6 +612,13 @@ bool demand_may_go_on(struct scand *s)
 	const struct demand_scan *d = s->demand ? current(s) : NULL;
 
 	return d && d->state == DEMAND_RUNNING && engine_state(s) != ENGINE_LOADING && gentle_may_go_on(s);
+}
+
+void demand_began(struct scand *s)
+{
+	schedule_began(s);
+	demand_later(s);
+	scand_tell_state(s);
 }
 
 void demand_policy_changed(struct scand *s)

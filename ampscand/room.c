@@ -124,12 +124,25 @@ static void look_for_left_links(struct scand *s)
 	s->cloud_lost_ns = 0;
 }
 
+/* What `status` shows. */
+void scand_tell_state(struct scand *s)
+{
+	Amp__ScanState st = AMP__SCAN_STATE__INIT;
+	char scan[256], last[256];
+
+	demand_texts(s, scan, sizeof(scan), last, sizeof(last));
+	st.jobs = s->occurrences;
+	st.parked = s->buffers ? buffers_parked(s->buffers) : 0;
+	st.scan = scan;
+	st.last_scan = last;
+	amp_channel_send(amp_room_control(s->room), AMP_MSG_SCAN_STATE, 0, &st.base, NULL, 0);
+}
+
 /* Every 10 s: up to which moment everything is judged. */
 static void on_report(evutil_socket_t fd, short what, void *arg)
 {
 	struct scand *s = arg;
 	Amp__Concluded c = AMP__CONCLUDED__INIT;
-	Amp__ScanState st = AMP__SCAN_STATE__INIT;
 	int64_t oldest = oldest_in_hand(s);
 
 	(void)fd;
@@ -138,12 +151,10 @@ static void on_report(evutil_socket_t fd, short what, void *arg)
 	if (!s->started)
 		return;
 	c.time_ns = oldest ? oldest : amp_clock_realtime();
-	st.jobs = s->occurrences;
-	st.parked = s->buffers ? buffers_parked(s->buffers) : 0;
 	if (!oldest)
 		s->drained_ns = c.time_ns;
 	amp_channel_send(amp_room_control(s->room), AMP_MSG_CONCLUDED, 0, &c.base, NULL, 0);
-	amp_channel_send(amp_room_control(s->room), AMP_MSG_SCAN_STATE, 0, &st.base, NULL, 0);
+	scand_tell_state(s);
 }
 
 /* -- control messages -- */
@@ -286,6 +297,7 @@ static int on_policy_end(struct amp_channel *ch, struct amp_message *m, void *ar
 	ack.epoch = end->epoch;
 	amp_channel_send(ch, AMP_MSG_POLICY_ACK, 0, &ack.base, NULL, 0);
 	warn_of_unsafe(s);
+	demand_policy_changed(s);
 	if (s->started)
 		judge_policy_changed(s);
 	return 0;
@@ -461,6 +473,7 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 	s->house_timer = evtimer_new(s->base, on_house_keeping, s);
 	if (!s->who || !s->outbox || !s->pump_event || !s->house_timer || jobs_init(s) != 0 ||
 	    acts_init(s) != 0 || keep_init(s) != 0 || foundation_init(s) != 0 || brake_init(s) != 0 ||
+	    demand_init(s) != 0 ||
 	    quard_init(s) != 0 || resolve_init(s) != 0 || filesystems_init(&s->filesystems) != 0 ||
 	    verdicts_init(&s->verdicts, VERDICTS_MAX) != 0)
 		return -1;
@@ -484,6 +497,7 @@ static void begin_work(struct scand *s)
 	if (s->inherited)
 		intake_replay(s);
 	walks_pump(s);
+	demand_began(s);
 	scand_pump_later(s);
 }
 

@@ -454,6 +454,7 @@ int keep_put(struct scand *s, const char *name, const uint8_t *record, size_t si
 int demand_init(struct scand *s);
 void demand_free(struct scand *s);
 int demand_restore(struct scand *s, const char *name, const uint8_t *record, size_t size);
+void demand_began(struct scand *s); /* START: what was going on goes on */
 void demand_policy_changed(struct scand *s);
 /* Processors' time that files of such scans cost: reading, hashing, the engine. */
 void demand_worked(struct scand *s, uint64_t ns);
@@ -549,6 +550,7 @@ extern const struct amp_dispatch scand_cli[];
 int scand_main(void);
 void scand_repair_wanted(struct scand *s, uint64_t fsid, int64_t since_ns, const char *reason,
 			 bool chain_broken);
+void scand_tell_state(struct scand *s);
 void scand_pump_later(struct scand *s); /* pump runs once this batch is handled */
 
 #endif
