@@ -282,6 +282,7 @@ void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid 
 		memcpy(a->line, script_line, a->line_size);
 	name_detection(a, why);
 	act_identify(a);
+	demand_convicted(s, o, a->detection);
 	take_course(a);
 }
 
