@@ -92,6 +92,15 @@ static void defaults(void **state)
 	assert_string_equal(c->user[AMP_ROLE_READ], "amp-read");
 	assert_string_equal(c->user[AMP_ROLE_CLOUD], "amp-cloud");
 	assert_string_equal(c->user[AMP_ROLE_QUARD], "amp-quard");
+	assert_string_equal(c->user[AMP_ROLE_ENGINE], "amp-engine");
+	assert_true(c->engine);
+	assert_true(mon_conf_role_wanted(c, AMP_ROLE_ENGINE));
+	assert_string_equal(c->definitions[0], "/var/lib/clamav");
+	assert_string_equal(c->definitions[1], AMP_SYSCONFDIR "/definitions");
+	assert_null(c->definitions[2]);
+	assert_int_equal(c->engine_workers, 0);
+	assert_true(c->engine_memory == UINT64_C(512) << 20);
+	assert_false(c->engine_reload_after);
 	assert_int_equal(c->log_max_size, 10485760);
 	assert_int_equal(c->log_keep, 5);
 	assert_non_null(c->watch);
@@ -120,7 +129,8 @@ static const char every_key[] =
 	"filesystem_types = {\"ext4\", \"tmpfs\"}\nevent_source = \"fd\"\nqueue_limit = \"limited\"\n"
 	"event_buffers = 4\nheartbeat_interval = 1\nheartbeat_timeout = 3\nhistory_max_rows = 100\n"
 	"quarantine_dir = \"/q\"\nuser_ampquard = \"q\"\nquarantine_max_size = 16777216\nquarantine_days = "
-	"7\n";
+	"7\nengine = \"off\"\ndefinitions = {\"/usr\", \"/nowhere-at-all\", \"/etc\"}\nengine_workers = 3\n"
+	"engine_memory = 67108864\nengine_reload = \"after\"\nuser_ampengine = \"e\"\n";
 
 static void check_every_key(const struct mon_conf *c)
 {
@@ -153,6 +163,17 @@ static void check_every_key(const struct mon_conf *c)
 	assert_int_equal(c->history_max_rows, 100);
 	assert_int_equal(c->quarantine_max_size, 16777216);
 	assert_int_equal(c->quarantine_days, 7);
+	assert_string_equal(c->user[AMP_ROLE_ENGINE], "e");
+	assert_false(c->engine);
+	assert_false(mon_conf_role_wanted(c, AMP_ROLE_ENGINE));
+	assert_true(mon_conf_role_wanted(c, AMP_ROLE_READ));
+	assert_string_equal(c->definitions[1], "/nowhere-at-all");
+	assert_string_equal(c->definitions[2], "/etc");
+	assert_null(c->definitions[3]);
+	assert_int_equal(c->definitions_there, 5); /* the second is not there */
+	assert_int_equal(c->engine_workers, 3);
+	assert_int_equal(c->engine_memory, 67108864);
+	assert_true(c->engine_reload_after);
 }
 
 static void every_key_is_taken(void **state)
@@ -239,6 +260,16 @@ static const struct {
 	{"quarantine_days = 0\n", ":1: quarantine_days: ", "from 1 to 36500"},
 	{"quarantine_days = 36501\n", ":1: quarantine_days: ", "from 1 to 36500"},
 	{"user_ampquard = \"amp-cloud\"\n", ":1: user_ampquard: ", "another room"},
+	{"user_ampengine = \"amp-read\"\n", ":1: user_ampengine: ", "another room"},
+	{"engine = \"maybe\"\n", ":1: engine: ", "off, on"},
+	{"engine_reload = \"now\"\n", ":1: engine_reload: ", "before, after"},
+	{"engine_workers = 33\n", ":1: engine_workers: ", "from 0 to 32"},
+	{"engine_memory = 67108863\n", ":1: engine_memory: ", "out of bounds"},
+	{"definitions = {\"x\"}\n", ":1: definitions: ", "absolute"},
+	{"definitions = {\"/a/../b\"}\n", ":1: definitions: ", ".."},
+	{"definitions = {\"/tmp\"}\n", ":1: definitions: ", "everybody"},
+	{"definitions = {\"/1\", \"/2\", \"/3\", \"/4\", \"/5\", \"/6\", \"/7\", \"/8\", \"/9\"}\n",
+	 ":1: definitions: ", "at most 8"},
 	{"log_dir = \"/a\\x01\"\n", ":1: log_dir: ", "control byte"},
 	{"run_dir = \"/0123456789012345678901234567890123456789012345678901234567890123456789"
 	 "01234567890123456789\"\n",

@@ -24,8 +24,8 @@
 #define ID "01234567-89ab-4def-8123-456789abcdef"
 
 struct mon_policy {
-	bool protects;
-	uint8_t blocked[32];
+	bool protects, engine;
+	uint8_t blocked[32], allowed[32];
 };
 
 bool mon_policy_protects(const struct mon_policy *p)
@@ -36,6 +36,16 @@ bool mon_policy_protects(const struct mon_policy *p)
 bool mon_policy_blocks(const struct mon_policy *p, const uint8_t sha256[32])
 {
 	return memcmp(p->blocked, sha256, 32) == 0;
+}
+
+bool mon_policy_allows(const struct mon_policy *p, const uint8_t sha256[32])
+{
+	return memcmp(p->allowed, sha256, 32) == 0;
+}
+
+bool mon_policy_engine(const struct mon_policy *p)
+{
+	return p->engine;
 }
 
 static bool device_is_plain = true;
@@ -319,6 +329,97 @@ static void policy_says_no(void **state)
 	end(a);
 }
 
+static void each_ours(void (*fn)(pid_t pid, void *to), void *to, void *arg)
+{
+	(void)arg;
+	if (ours > 0)
+		fn(ours, to);
+}
+
+static int ask_by_signature(uint64_t id, struct amp_identity i, uint8_t sha[32], const char *signature)
+{
+	Amp__Kill m = AMP__KILL__INIT;
+	Amp__Identity wire = AMP__IDENTITY__INIT;
+	int rc;
+
+	m.detection_id = (char *)(uintptr_t)ID;
+	m.sha256.data = sha;
+	m.sha256.len = 32;
+	m.signature = (char *)(uintptr_t)signature;
+	amp_identity_to_wire(&i, &wire);
+	m.file = &wire;
+	rc = mon_kill_request(k, id, &m, &policy);
+	loop();
+	return rc;
+}
+
+/* On no list: the signature is the reason. */
+static void a_signature_is_enough(void **state)
+{
+	uint8_t sha[32] = {9}, allowed[32] = {7};
+	char longest[AMP_SIGNATURE_MAX + 2];
+	pid_t a = run(file);
+
+	(void)state;
+	memcpy(policy.allowed, allowed, 32);
+	policy.engine = false;
+	assert_int_equal(ask_by_signature(1, identity_of(file), sha, "Some.Signature"), 0);
+	assert_string_equal(answer.refused, "the policy is without the engine");
+	policy.engine = true;
+	assert_int_equal(ask_by_signature(2, identity_of(file), allowed, "Some.Signature"), 0);
+	assert_string_equal(answer.refused, "on the allowed list");
+	policy.protects = false;
+	assert_int_equal(ask_by_signature(3, identity_of(file), sha, "Some.Signature"), 0);
+	assert_string_equal(answer.refused, "policy is audit");
+	policy.protects = true;
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = 0;
+	assert_int_equal(ask_by_signature(4, identity_of(file), sha, longest), -1);
+	assert_true(alive(a));
+	assert_int_equal(ask_by_signature(5, identity_of(file), sha, "Some.Signature"), 0);
+	assert_string_equal(answer.refused, "");
+	assert_true(killed(a));
+}
+
+/* What PID 1 or a room runs, and what lies beside the rooms' programs. */
+static void no_signature_kills_the_foundations(void **state)
+{
+	const struct mon_kill_ops ops = {.killed = on_killed, .is_ours = is_ours, .each_ours = each_ours};
+	uint8_t sha[32] = {9};
+	char link[128], other[128];
+	pid_t a, b;
+
+	(void)state;
+	mon_kill_free(k);
+	k = mon_kill_new(base, NULL, &ops);
+	assert_non_null(k);
+	policy.engine = true;
+	snprintf(link, sizeof(link), "%s/hard", dir);
+	assert_int_equal(linkat(AT_FDCWD, file, AT_FDCWD, link, 0), 0);
+	a = run(file);
+	ours = run(link); /* the same inode by another name */
+	assert_int_equal(ask_by_signature(1, identity_of(file), sha, "Bad.Signature"), 0);
+	assert_string_equal(answer.refused, "PID 1 or the suite runs it");
+	assert_true(alive(a));
+	end(ours);
+	ours = -1;
+	mon_kill_never(k, dir);
+	snprintf(other, sizeof(other), "%s/later", dir);
+	copy_program(other);
+	b = run(other);
+	assert_int_equal(ask_by_signature(2, identity_of(file), sha, "Bad.Signature"), 0);
+	assert_string_equal(answer.refused, "PID 1 or the suite runs it");
+	assert_true(alive(a));
+	assert_int_equal(ask_by_signature(3, identity_of(other), sha, "Bad.Signature"), 0);
+	assert_string_equal(answer.refused, "");
+	assert_true(killed(b));
+	end(a);
+	if (stat("/proc/1/exe", &(struct stat){0}) != 0)
+		return;
+	assert_int_equal(ask_by_signature(4, identity_of("/proc/1/exe"), sha, "Bad.Signature"), 0);
+	assert_string_equal(answer.refused, "PID 1 or the suite runs it");
+}
+
 static void the_suite_is_spared(void **state)
 {
 	pid_t a = run(file);
@@ -554,6 +655,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(interpreter_only_for_the_event, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_interpreter, setup, teardown),
 		cmocka_unit_test_setup_teardown(policy_says_no, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_signature_is_enough, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_signature_kills_the_foundations, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_suite_is_spared, setup, teardown),
 		cmocka_unit_test_setup_teardown(remembered, setup, teardown),
 		cmocka_unit_test_setup_teardown(old_memories_go, setup, teardown),

@@ -73,6 +73,14 @@ static bool blocks(const struct mon_policy *p, const char *hex)
 	return mon_policy_blocks(p, sha);
 }
 
+static bool allows(const struct mon_policy *p, const char *hex)
+{
+	uint8_t sha[32];
+
+	assert_int_equal(amp_sha256_parse(hex, sha), 0);
+	return mon_policy_allows(p, sha);
+}
+
 static void the_least_policy_knows_the_test_file(void **state)
 {
 	struct mon_policy *p = load(BASE);
@@ -94,6 +102,9 @@ static void the_least_policy_knows_the_test_file(void **state)
 	assert_string_equal(info.on_execute, "passive");
 	assert_int_equal(info.max_file_size, 5242880);
 	assert_int_equal(info.max_archive_size, 52428800);
+	assert_true(info.engine && mon_policy_engine(p));
+	assert_int_equal(info.n_schedule, 0);
+	assert_int_equal(info.scan_cpu, 50);
 	assert_int_equal(info.blocked, 1);
 	assert_int_equal(info.allowed, 0);
 	assert_int_equal(info.exclusions, 0);
@@ -115,6 +126,8 @@ static void hash_lists_are_taken(void **state)
 	assert_null(mon_policy_problems(p)[0]);
 	assert_true(blocks(p, HASH_A));
 	assert_false(blocks(p, HASH_B)); /* allowed too: that word is above */
+	assert_true(allows(p, HASH_B));
+	assert_false(allows(p, HASH_A));
 	mon_policy_info(p, &info);
 	assert_int_equal(info.blocked, 4);
 	assert_int_equal(info.allowed, 1);
@@ -302,6 +315,22 @@ static const struct {
 	{"blocked_lists = {\"/etc/passwd\"}\n", "p.conf:1: blocked_lists: "},
 	{"allowed_lists = {\".hidden\"}\n", "p.conf:1: allowed_lists: "},
 	{"wat = 1\n", "p.conf:1: wat: "},
+	{"engine = perhaps\n", "p.conf:1: engine: "},
+	{"scan_cpu = 0\n", "p.conf:1: scan_cpu: "},
+	{"scan_cpu = 101\n", "p.conf:1: scan_cpu: "},
+	{"\nscan_schedule = {\"some daily 02:30\"}\n",
+	 "p.conf:2: scan_schedule: \"some daily 02:30\" is no time"},
+	{"scan_schedule = {\"full\"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"\"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"full daily\"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"full daily \"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"full sunday 02:30\"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"full sun 24:00\"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"full sun 02:60\"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"full sun 2:30\"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"full sun 02:300\"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"full sun 02:3:\"}\n", "p.conf:1: scan_schedule: "},
+	{"scan_schedule = {\"full  sun 02:30\"}\n", "p.conf:1: scan_schedule: "},
 };
 
 static void broken_policies_are_refused(void **state)
@@ -362,7 +391,10 @@ struct received {
 	unsigned begins, ends, messages;
 	uint64_t entries, promised, epoch, with_uid;
 	size_t longest;
-	char name[128];
+	char name[128], schedule[64];
+	bool engine;
+	unsigned scan_cpu;
+	size_t schedules;
 	uint8_t last_sha[32];
 };
 
@@ -405,6 +437,11 @@ static void receive_one(struct received *r, const uint8_t *data, size_t n)
 		r->epoch = m->epoch;
 		snprintf(r->name, sizeof(r->name), "%s", m->name);
 		assert_int_equal(m->mode, AMP__POLICY_BEGIN__MODE__PROTECT);
+		r->engine = m->engine;
+		r->scan_cpu = m->scan_cpu;
+		r->schedules = m->n_schedule;
+		if (m->n_schedule > 1)
+			snprintf(r->schedule, sizeof(r->schedule), "%s", m->schedule[1]);
 		amp__policy_begin__free_unpacked(m, NULL);
 	} else if (h.type == AMP_MSG_POLICY_ENTRIES) {
 		assert_int_equal(r->ends, 0);
@@ -488,6 +525,31 @@ static void a_policy_goes_over_the_wire(void **state)
 }
 
 /* Long paths fill a message by bytes long before by number. */
+static void scans_go_over_the_wire(void **state)
+{
+	struct mon_policy *p = load(BASE "engine = false\nscan_cpu = 20\n"
+					 "scan_schedule = {\"full sun 02:30\", \"flash daily 23:59\"}\n");
+	struct received r = {0};
+
+	(void)state;
+	if (!p)
+		print_error("%s\n", err);
+	assert_non_null(p);
+	send_and_receive(p, &r, false);
+	assert_false(r.engine);
+	assert_int_equal(r.scan_cpu, 20);
+	assert_int_equal(r.schedules, 2);
+	assert_string_equal(r.schedule, "flash daily 23:59");
+	mon_policy_free(p);
+	p = load(BASE);
+	memset(&r, 0, sizeof(r));
+	send_and_receive(p, &r, false);
+	assert_true(r.engine);
+	assert_int_equal(r.scan_cpu, 50);
+	assert_int_equal(r.schedules, 0);
+	mon_policy_free(p);
+}
+
 static void long_entries_stay_below_the_message_limit(void **state)
 {
 	struct received r = {0};
@@ -550,6 +612,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ids_are_names_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(installed_policies_are_listed, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_policy_goes_over_the_wire, setup, teardown),
+		cmocka_unit_test_setup_teardown(scans_go_over_the_wire, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_entries_stay_below_the_message_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_lists_go_in_portions, setup, teardown),
 	};

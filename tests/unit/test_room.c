@@ -471,7 +471,7 @@ static void a_bad_configuration_is_refused(void **state)
 	c.uid = UINT32_MAX;
 	try_conf(&c);
 	c = good;
-	c.instance = 3;
+	c.instance = amp_role(AMP_ROLE_READ)->instances;
 	try_conf(&c);
 	c = good;
 	c.log_level = 4;

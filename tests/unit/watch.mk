@@ -23,4 +23,4 @@ tests_unit_test_repair_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_state_SOURCES = tests/unit/test_state.c ampmon/state.c
 tests_unit_test_state_CFLAGS = $(UNIT_CFLAGS)
-tests_unit_test_state_LDADD = $(UNIT_LIBS)
+tests_unit_test_state_LDADD = $(AMPMON_LIBS) $(CMOCKA_LIBS)
