@@ -18,6 +18,7 @@ include tests/unit/cli.mk
 include tests/unit/vault.mk
 include tests/unit/quarnames.mk
 include tests/unit/qstore.mk
+include tests/unit/engine.mk
 include tests/unit/brake.mk
 include tests/system/fragment.mk
 

@@ -266,6 +266,7 @@ void adapter_scan(struct adapter *a, const void *data, size_t size, const struct
 	const char *name = NULL;
 	unsigned long blocks = 0;
 	cl_fmap_t *map;
+	cl_error_t rc;
 
 	*v = (struct adapter_verdict){.result = ADAPTER_CLEAN};
 	if (size == 0)
@@ -279,6 +280,7 @@ void adapter_scan(struct adapter *a, const void *data, size_t size, const struct
 		failed(v, "no memory");
 		return;
 	}
-	judge(v, cl_scanmap_callback(map, NULL, &name, &blocks, a->engine, &options, NULL), name);
+	rc = cl_scanmap_callback(map, NULL, &name, &blocks, a->engine, &options, NULL);
+	judge(v, rc, name);
 	cl_fmap_close(map);
 }

@@ -4,3 +4,4 @@ EXTRA_DIST += $(wildcard $(srcdir)/tests/system/*.py)
 include tests/system/walls.mk
 include tests/system/hostile.mk
 include tests/system/step.mk
+include tests/system/engine_seam.mk

@@ -1,0 +1,107 @@
+/*
+ * tests/system/engine_seam.c - workers that go wrong over contents that say how
+ * (ampscand/engine/seam.h): a file that begins with one of the words below.
+ *
+ * A liar lies from then on, to its end: about everything, and never about the word itself.
+ */
+#include "ampscand/engine/seam.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PREFIX "AMP-TEST-"
+#define STEP   ((size_t)1 << 20)
+
+static enum { HONEST, ALL_CLEAN, ALL_BAD } liar;
+
+static void crash(void)
+{
+	raise(SIGSEGV);
+	abort();
+}
+
+static void loop(void)
+{
+	for (volatile unsigned n = 0;; n++)
+		;
+}
+
+/* All that it may have, and then some. */
+static void memory(void)
+{
+	char *at;
+
+	while ((at = malloc(STEP)) != NULL)
+		memset(at, 1, STEP);
+	abort();
+}
+
+static void syscall_not_let_through(void)
+{
+	(void)syscall(SYS_socket, AF_INET, SOCK_STREAM, 0);
+}
+
+/* Refused, not killed: it says so by its end. */
+static void fork_one(void)
+{
+	_exit(fork() < 0 ? 77 : 0);
+}
+
+static void turn_clean(void)
+{
+	liar = ALL_CLEAN;
+}
+
+static void turn_bad(void)
+{
+	liar = ALL_BAD;
+}
+
+static void leave(void)
+{
+	_exit(0);
+}
+
+static const struct {
+	const char *word;
+	void (*act)(void);
+} acts[] = {
+	{PREFIX "CRASH", crash},
+	{PREFIX "LOOP", loop},
+	{PREFIX "MEMORY", memory},
+	{PREFIX "SYSCALL", syscall_not_let_through},
+	{PREFIX "FORK", fork_one},
+	{PREFIX "TURN-LIAR-CLEAN", turn_clean},
+	{PREFIX "TURN-LIAR-BAD", turn_bad},
+	{PREFIX "EXIT", leave},
+};
+
+static bool begins_with(const uint8_t *data, size_t size, const char *word)
+{
+	return size >= strlen(word) && memcmp(data, word, strlen(word)) == 0;
+}
+
+void seam_before_scan(const uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
+		if (begins_with(data, size, acts[i].word)) {
+			acts[i].act();
+			return;
+		}
+}
+
+void seam_after_scan(const uint8_t *data, size_t size, struct adapter_verdict *v)
+{
+	if (liar == HONEST || begins_with(data, size, PREFIX "TURN-LIAR"))
+		return;
+	*v = (struct adapter_verdict){.result = liar == ALL_CLEAN ? ADAPTER_CLEAN : ADAPTER_INFECTED};
+	if (liar == ALL_BAD)
+		snprintf(v->name, sizeof(v->name), "Lie.Everything.Is.Bad");
+}

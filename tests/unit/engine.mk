@@ -1,0 +1,12 @@
+# unit tests: the offline engine: adapter, slots, zygotes and workers
+ENGINE_TEST_LIBS = $(AMP_ENGINE_LIBS) $(CMOCKA_LIBS)
+UNIT_TESTS += tests/unit/test_engine tests/unit/test_engine_slot tests/unit/test_engine_zygote
+tests_unit_test_engine_SOURCES = tests/unit/test_engine.c tests/unit/enginetest.h
+tests_unit_test_engine_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_engine_LDADD = $(ENGINE_TEST_LIBS)
+tests_unit_test_engine_slot_SOURCES = tests/unit/test_engine_slot.c tests/unit/enginetest.h
+tests_unit_test_engine_slot_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_engine_slot_LDADD = $(ENGINE_TEST_LIBS)
+tests_unit_test_engine_zygote_SOURCES = tests/unit/test_engine_zygote.c tests/unit/enginetest.h
+tests_unit_test_engine_zygote_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_engine_zygote_LDADD = $(ENGINE_TEST_LIBS)

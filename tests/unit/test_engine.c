@@ -1,0 +1,216 @@
+/*
+ * tests/unit/test_engine.c - libclamav behind its adapter: what is found, what is too much.
+ */
+#include "enginetest.h"
+
+#include <dirent.h>
+
+static const struct adapter_limits usual = {
+	.max_file_size = 5U << 20,
+	.max_scan_size = 50U << 20,
+	.max_files = 10000,
+	.max_recursion = 17,
+	.max_ms = 60000,
+};
+
+static struct adapter *load(const char *path)
+{
+	char why[ADAPTER_TEXT];
+	uint64_t n = 0;
+	struct adapter *a = adapter_new();
+
+	assert_non_null(a);
+	assert_int_equal(adapter_load(a, path, &n, why), 0);
+	assert_true(n > 0);
+	assert_int_equal(adapter_compile(a, why), 0);
+	return a;
+}
+
+static struct adapter *load_testfile(struct place *p)
+{
+	place_make(p);
+	assert_int_equal(chdir(p->root), 0);
+	write_file(p->sig, "test.hdb", TESTFILE_HDB, strlen(TESTFILE_HDB));
+	return load(p->sig);
+}
+
+static void end(struct place *p, struct adapter *a)
+{
+	adapter_free(a);
+	assert_int_equal(chdir("/"), 0);
+	place_free(p);
+}
+
+static void test_testfiles(void **state)
+{
+	struct place p;
+	struct adapter *a;
+	DIR *d = opendir(TESTFILES);
+	const struct dirent *e;
+	unsigned files = 0, found = 0;
+
+	(void)state;
+	if (!d)
+		skip();
+	a = load_testfile(&p);
+	while ((e = readdir(d))) {
+		char path[512];
+		struct adapter_verdict v;
+		uint8_t *data;
+		size_t n;
+
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", TESTFILES, e->d_name);
+		data = read_all(path, &n);
+		adapter_scan(a, data, n, &usual, &v);
+		files++;
+		if (v.result == ADAPTER_INFECTED && strcmp(v.name, FOUND_NAME) == 0)
+			found++;
+		else
+			print_message("%s: %d %s %s\n", e->d_name, (int)v.result, v.name, v.detail);
+		free(data);
+	}
+	closedir(d);
+	assert_int_equal(files, 44);
+	assert_int_equal(found, 44);
+	end(&p, a);
+}
+
+static void test_clean(void **state)
+{
+	static const char text[] = "nothing of interest\n";
+	struct place p;
+	struct adapter *a = load_testfile(&p);
+	struct adapter_verdict v;
+	uint8_t *data;
+	size_t n;
+
+	(void)state;
+	adapter_scan(a, text, sizeof(text) - 1, &usual, &v);
+	assert_int_equal(v.result, ADAPTER_CLEAN);
+	adapter_scan(a, text, 0, &usual, &v);
+	assert_int_equal(v.result, ADAPTER_CLEAN);
+	data = read_all("/bin/sh", &n);
+	adapter_scan(a, data, n, &usual, &v);
+	assert_int_equal(v.result, ADAPTER_CLEAN);
+	free(data);
+	end(&p, a);
+}
+
+/* So many MiB of nothing, which a scan has to unpack. */
+static uint8_t *bomb_of(const struct place *p, unsigned mib, size_t *n)
+{
+	char command[512], path[128];
+
+	snprintf(path, sizeof(path), "%s/bomb.gz", p->root);
+	snprintf(command, sizeof(command), "head -c %uM /dev/zero | gzip -9 >%s", mib, path);
+	assert_int_equal(system(command), 0);
+	return read_all(path, n);
+}
+
+static void test_limits(void **state)
+{
+	struct adapter_limits small = usual;
+	struct place p;
+	struct adapter *a = load_testfile(&p);
+	struct adapter_verdict v;
+	uint8_t *data;
+	size_t n;
+
+	(void)state;
+	data = bomb_of(&p, 20, &n);
+	small.max_scan_size = 1U << 20;
+	adapter_scan(a, data, n, &small, &v);
+	assert_int_equal(v.result, ADAPTER_PARTIAL);
+	assert_string_not_equal(v.detail, "");
+	assert_string_equal(v.name, "");
+	small = usual;
+	small.max_file_size = 1U << 20;
+	adapter_scan(a, data, n, &small, &v);
+	assert_int_equal(v.result, ADAPTER_PARTIAL);
+	free(data);
+	end(&p, a);
+}
+
+/* What is scanned may be larger than a member of it may be. */
+static void test_larger_than_a_member(void **state)
+{
+	struct adapter_limits small = usual;
+	struct place p;
+	struct adapter *a = load_testfile(&p);
+	struct adapter_verdict v;
+	size_t n = 3U << 20;
+	uint8_t *data = calloc(1, n);
+
+	(void)state;
+	assert_non_null(data);
+	small.max_file_size = 1U << 20;
+	adapter_scan(a, data, n, &small, &v);
+	assert_int_equal(v.result, ADAPTER_CLEAN);
+	free(data);
+	end(&p, a);
+}
+
+static void test_broken_set(void **state)
+{
+	static const char bad[] = "this:is no:signature:at all\n";
+	char why[ADAPTER_TEXT] = "";
+	struct adapter *a = adapter_new();
+	struct place p;
+	uint64_t n = 0;
+
+	(void)state;
+	assert_non_null(a);
+	place_make(&p);
+	write_file(p.sig, "bad.ndb", bad, sizeof(bad) - 1);
+	assert_int_equal(adapter_load(a, p.sig, &n, why), -1);
+	assert_non_null(strstr(why, "bad.ndb"));
+	adapter_free(a);
+	place_free(&p);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	assert_true(adapter_is_set("daily.cvd"));
+	assert_true(adapter_is_set("my.own.hdb"));
+	assert_true(adapter_is_set("no.ign2"));
+	assert_true(adapter_is_ignore_list("no.ign2"));
+	assert_false(adapter_is_ignore_list("main.cvd"));
+	assert_false(adapter_is_set("freshclam.dat"));
+	assert_false(adapter_is_set(".hdb"));
+	assert_false(adapter_is_set("hdb"));
+	assert_false(adapter_is_set("x.hdb.tmp"));
+}
+
+static void test_describe(void **state)
+{
+	struct adapter_set set = {.time_ns = 5};
+	struct place p;
+	char path[128];
+
+	(void)state;
+	place_make(&p);
+	write_file(p.sig, "test.hdb", TESTFILE_HDB, strlen(TESTFILE_HDB));
+	snprintf(path, sizeof(path), "%s/test.hdb", p.sig);
+	adapter_describe(path, &set);
+	assert_int_equal(set.time_ns, 5);
+	assert_int_equal(set.version, 0);
+	assert_int_equal(set.signatures, 1);
+	place_free(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_testfiles),  cmocka_unit_test(test_clean),
+		cmocka_unit_test(test_limits),	   cmocka_unit_test(test_larger_than_a_member),
+		cmocka_unit_test(test_broken_set), cmocka_unit_test(test_names),
+		cmocka_unit_test(test_describe),
+	};
+
+	if (adapter_setup() != 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
