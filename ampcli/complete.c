@@ -321,6 +321,11 @@ static void add_name(struct completion *c, int dir, const char *head, const char
 	add(c, text, head);
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 void complete_paths(struct completion *c, const char *beginning, bool directories)
 {
 	const char *slash = strrchr(beginning, '/'), *name = slash ? slash + 1 : beginning;
@@ -336,6 +341,7 @@ void complete_paths(struct completion *c, const char *beginning, bool directorie
 			continue;
 		add_name(c, dirfd(d), head, e->d_name, directories);
 	}
+	qsort(c->word, c->n, sizeof(c->word[0]), by_name);
 	if (d)
 		closedir(d);
 	free(head);
