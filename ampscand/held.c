@@ -159,42 +159,37 @@ static size_t pack(const struct brake *b, unsigned page, struct wire *w)
 	return amp__held_files__pack(&all, w->packed);
 }
 
-/* The act, if any, and the page in one pointer. */
-struct waiting {
-	unsigned page;
-	uint64_t act; /* 0: nobody waits */
-};
+/* The act that waits (0: none) and the page, as what keep.c gives back. */
+static void *to_arg(unsigned page, uint64_t act)
+{
+	_Static_assert(HELD_PAGES <= 16, "four bits");
+	return (void *)(uintptr_t)(act << 4 | page);
+}
 
 static void on_kept(struct scand *s, int error, void *arg)
 {
-	struct waiting *w = arg;
+	uint64_t act = (uint64_t)(uintptr_t)arg >> 4;
 
 	/* An error is keep.c's to mend; that the file was left alone is in the history. */
 	(void)error;
-	s->brake->page[w->page].unkept--;
-	if (w->act)
-		act_kept(s, w->act);
-	free(w);
+	s->brake->page[(uintptr_t)arg & 15].unkept--;
+	if (act)
+		act_kept(s, act);
 }
 
 static int keep_page(struct scand *s, unsigned page, uint64_t act)
 {
 	struct brake *b = s->brake;
-	struct waiting *waiting = malloc(sizeof(*waiting));
 	struct wire *w = malloc(sizeof(*w));
 	char name[16];
 	int rc = -1;
 
 	snprintf(name, sizeof(name), RECORD_NAME, page);
-	if (w && waiting) {
-		*waiting = (struct waiting){.page = page, .act = act};
-		rc = keep_put(s, name, w->packed, pack(b, page, w), on_kept, waiting);
-	}
+	if (w)
+		rc = keep_put(s, name, w->packed, pack(b, page, w), on_kept, to_arg(page, act));
 	free(w);
-	if (rc != 0) {
-		free(waiting);
+	if (rc != 0)
 		return -1;
-	}
 	b->page[page].unkept++;
 	b->page[page].changed = false;
 	return 0;
