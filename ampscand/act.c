@@ -131,6 +131,7 @@ static void send_kill(struct act *a, const struct amp_identity *interpreter)
 	struct scand *s = a->scand;
 	Amp__Kill k = AMP__KILL__INIT;
 	Amp__Identity file = AMP__IDENTITY__INIT, runs = AMP__IDENTITY__INIT;
+	char signature[AMP_SIGNATURE_MAX + 1];
 
 	amp_identity_to_wire(&a->identity, &file);
 	k.detection_id = a->detection_id;
@@ -146,7 +147,8 @@ static void send_kill(struct act *a, const struct amp_identity *interpreter)
 	k.path.data = (uint8_t *)a->event->path;
 	k.path.len = a->event->path ? strlen(a->event->path) : 0;
 	if (a->by_engine)
-		k.signature = a->detection;
+		k.signature = (char *)(uintptr_t)amp_text_escape(a->detection, strlen(a->detection),
+								 signature, sizeof(signature));
 	if (amp_channel_send(amp_room_control(s->room), AMP_MSG_KILL, a->serial, &k.base, NULL, 0) != 0)
 		later(a, 100);
 }
