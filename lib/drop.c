@@ -156,8 +156,12 @@ static int make_mount_point(const char *at)
 		return fail(ENAMETOOLONG);
 	memcpy(upper, at, n);
 	upper[n] = '\0';
-	if (slash && mkdir(upper, 0755) < 0 && errno != EEXIST)
+	if (slash && mkdir(upper, 0755) == 0) {
+		if (chmod(upper, 0755) < 0) /* whatever the umask: the room passes through it */
+			return -1;
+	} else if (slash && errno != EEXIST) {
 		return -1;
+	}
 	return mkdir(at, 0755);
 }
 
