@@ -2,7 +2,8 @@
 ampdatadir = $(datadir)/cisco-amp
 nodist_ampdata_DATA = contrib/cisco-amp.service contrib/ampmon.conf
 dist_ampdata_DATA = contrib/etc/audit.conf contrib/etc/protect.conf \
-	contrib/etc/blocked.list contrib/etc/allowed.list contrib/etc/exclusions.list
+	contrib/etc/blocked.list contrib/etc/allowed.list contrib/etc/exclusions.list \
+	contrib/definitions/builtin.hdb
 EXTRA_DIST += contrib/cisco-amp.service.in contrib/etc/ampmon.conf.in \
 	contrib/quickstart contrib/check contrib/check-quickstart contrib/lib.sh contrib/valgrind.supp .ci/run \
 	COPYING LICENSE-EXCEPTION .clang-format
