@@ -10,7 +10,9 @@ ampscand_libampscand_a_SOURCES = \
 	ampscand/gentle.c ampscand/schedule.c \
 	ampscand/cache.c ampscand/cache.h ampscand/fanotify_parse.c \
 	ampscand/filesystems.c ampscand/filesystems.h ampscand/intake.c \
+	ampscand/contents.c ampscand/contents.h ampscand/decide.c ampscand/engine.c \
 	ampscand/job.c ampscand/judge.c ampscand/open.c ampscand/park.c \
+	ampscand/scan.c ampscand/scan.h ampscand/witness.c ampscand/workers.c \
 	ampscand/quard.c ampscand/readers.c ampscand/resolve.c \
 	ampscand/restored.c ampscand/restored.h ampscand/rules.c \
 	ampscand/rules.h ampscand/scand.h \

@@ -173,19 +173,15 @@ static void on_directory(struct scand *s, const struct file_event *ev)
 	walk_moved(s, ev, who_look(s->who, ev->pid, ev->pidfd));
 }
 
-/* A program judged before, and no list says otherwise by now: nothing to do. */
+/* A program judged before, and nothing says otherwise by now: nothing to do. */
 static bool known_program(struct scand *s, const struct file_event *ev)
 {
 	const struct verdict *v;
-	const struct rule *r;
 
 	if (ev->bits != EVENT_EXEC || job_find(s, &ev->file))
 		return false;
 	v = verdicts_find(&s->verdicts, &ev->file);
-	if (!v)
-		return false;
-	r = rules_lookup(s->rules, v->sha256);
-	if (r && r->kind == AMP__POLICY_ENTRY__KIND__BLOCKED)
+	if (!v || !judge_is_settled(s, v))
 		return false;
 	if (!judge_is_firm(v))
 		return false; /* only a look tells whether it is still what was judged */
@@ -231,7 +227,7 @@ static bool joins_crowd(struct scand *s, struct job *j, const struct file_event 
 		    (o->directory && !amp_fileid_equal(o->directory, &ev->directory)))
 			continue;
 		amp_counter_add(&count_joined, 1);
-		if (j->state == JOB_READING && (cause & CAUSE_CONTENT))
+		if (job_is_in_hand(j) && (cause & CAUSE_CONTENT))
 			j->dirty = o->after = true;
 		conclude_slot(s, ev); /* the older one is kept until all is done */
 		return true;
@@ -264,7 +260,7 @@ static struct occurrence *make_occurrence(struct scand *s, const struct file_eve
 static void enter(struct job *j, struct occurrence *o, bool content)
 {
 	job_add(j, o);
-	if (j->state == JOB_READING && content) {
+	if (job_is_in_hand(j) && content) {
 		j->dirty = true;
 		o->after = true;
 	}
@@ -275,7 +271,7 @@ static void leave_event(struct scand *s, struct job *j, const struct file_event 
 {
 	bool in_slot = ev->slot.kind != SLOT_NONE;
 
-	if (j->state == JOB_READING && (cause & CAUSE_CONTENT))
+	if (job_is_in_hand(j) && (cause & CAUSE_CONTENT))
 		j->dirty = j->last->after = true;
 	job_leave(j, in_slot ? buffers_time(s->buffers, ev->slot) : amp_clock_realtime());
 	conclude_slot(s, ev);

@@ -25,7 +25,9 @@ static struct amp_counter count_out_of_scope = AMP_COUNTER("judged.out_of_scope"
 
 static bool job_equal(const struct cache_node *node, const void *key)
 {
-	return amp_fileid_equal(((const struct job *)node)->id, key);
+	const struct job *j = (const struct job *)node;
+
+	return !j->apart && amp_fileid_equal(j->id, key);
 }
 
 static void job_evict(struct cache_node *node, void *arg)
@@ -60,13 +62,10 @@ struct job *job_find(struct scand *s, const struct amp_fileid *id)
 	return (struct job *)cache_find(&s->jobs, amp_fileid_hash(id), id);
 }
 
-struct job *job_get(struct scand *s, const struct amp_fileid *id, uid_t bucket)
+static struct job *job_new(struct scand *s, const struct amp_fileid *id, uid_t bucket)
 {
-	struct job *j = job_find(s, id);
+	struct job *j = calloc(1, sizeof(*j) + id_size(id));
 
-	if (j)
-		return j;
-	j = calloc(1, sizeof(*j) + id_size(id));
 	if (!j)
 		return NULL;
 	j->scand = s;
@@ -76,6 +75,35 @@ struct job *job_get(struct scand *s, const struct amp_fileid *id, uid_t bucket)
 	j->reader = -1;
 	cache_insert(&s->jobs, &j->node, amp_fileid_hash(id));
 	return j;
+}
+
+struct job *job_get(struct scand *s, const struct amp_fileid *id, uid_t bucket)
+{
+	struct job *j = job_find(s, id);
+
+	return j ? j : job_new(s, id, bucket);
+}
+
+struct job *job_apart(struct scand *s, const struct amp_fileid *id)
+{
+	struct job *j = job_new(s, id, 0);
+
+	if (j)
+		j->apart = true;
+	return j;
+}
+
+bool job_is_demand(const struct job *j)
+{
+	for (const struct occurrence *o = j->first; o; o = o->next)
+		if (!(o->cause & CAUSE_DEMAND))
+			return false;
+	return j->first != NULL;
+}
+
+bool job_is_in_hand(const struct job *j)
+{
+	return j->state == JOB_READING || j->state == JOB_SCANNING;
 }
 
 struct occurrence *occurrence_new(const struct amp_fileid *dir, const char *name, size_t name_size)
@@ -97,19 +125,6 @@ struct occurrence *occurrence_new(const struct amp_fileid *dir, const char *name
 	o->name = behind + dir_size;
 	o->name_size = name_size;
 	return o;
-}
-
-void job_add(struct job *j, struct occurrence *o)
-{
-	o->job = j;
-	o->next = NULL;
-	if (j->last)
-		j->last->next = o;
-	else
-		j->first = o;
-	j->last = o;
-	j->count++;
-	j->scand->occurrences++;
 }
 
 void occurrence_detach(struct occurrence *o)
@@ -173,14 +188,16 @@ static void queue_remove(struct job **first, struct job **last, struct job *j)
 	j->queue_next = j->queue_prev = NULL;
 }
 
-static struct bucket **ring_of(struct scand *s, bool large)
+static struct bucket **ring_of(struct scand *s, bool large, bool demand)
 {
+	if (demand)
+		return large ? &s->large_demand_buckets : &s->demand_buckets;
 	return large ? &s->large_buckets : &s->buckets;
 }
 
 static struct bucket *bucket_of(const struct job *j)
 {
-	struct bucket **p = ring_of(j->scand, j->large);
+	struct bucket **p = ring_of(j->scand, j->large, j->demand);
 	struct bucket *b;
 
 	for (; *p; p = &(*p)->next)
@@ -208,6 +225,8 @@ static void unlink_state(struct job *j)
 			queue_remove(&b->first, &b->last, j);
 	} else if (j->state == JOB_DEFERRED && j->timer) {
 		event_del(j->timer);
+	} else if (j->state == JOB_SCANNING) {
+		scans_forget(s, j);
 	}
 	j->state = JOB_PATHS;
 }
@@ -229,15 +248,15 @@ static struct job *take_turn(struct bucket **at)
 }
 
 /* The next queued job, users in turn; it is out of its queue. NULL: none that may be read now. */
-struct job *job_next(struct scand *s, bool large)
+struct job *job_next(struct scand *s, bool large, bool demand)
 {
-	struct bucket **p = ring_of(s, large), *b;
+	struct bucket **p = ring_of(s, large, demand), *b;
 
 	while ((b = *p)) {
 		if (!b->first) {
 			*p = b->next;
 			free(b);
-		} else if (large && readers_large_of(s, b->uid) >= SCAND_LARGE_OWNER) {
+		} else if (large && !demand && readers_large_of(s, b->uid) >= SCAND_LARGE_OWNER) {
 			p = &b->next;
 		} else {
 			return take_turn(p);
@@ -261,9 +280,11 @@ void job_conclude(struct job *j)
 		resolve_forget(s, j);
 	while (j->first)
 		occurrence_conclude(s, j->first);
+	scans_release(s, j);
 	cache_remove(&s->jobs, &j->node);
 	if (j->timer)
 		event_free(j->timer);
+	free(j->content);
 	free(j);
 }
 
@@ -361,8 +382,10 @@ static void drop_out_of_scope(struct job *j, const struct filesystem *fs)
 	while (o) {
 		struct occurrence *next = o->next;
 
-		if (!occurrence_in_scope(j->scand, o, fs))
+		if (!occurrence_in_scope(j->scand, o, fs)) {
+			o->outcome = OUTCOME_EXCLUDED;
 			occurrence_conclude(j->scand, o);
+		}
 		o = next;
 	}
 }
@@ -405,8 +428,10 @@ bool job_can_be_read(const struct job *j)
 
 static void queue_for_reading(struct job *j)
 {
-	struct bucket *b = bucket_of(j);
+	struct bucket *b;
 
+	j->demand = job_is_demand(j);
+	b = bucket_of(j);
 	if (!b) {
 		job_conclude(j);
 		return;
@@ -414,6 +439,32 @@ static void queue_for_reading(struct job *j)
 	j->state = JOB_QUEUED;
 	queue_push(&b->first, &b->last, j);
 	scand_pump_later(j->scand);
+}
+
+/* What waited for its turn among files of scans on demand is an event's now. */
+static void hurry(struct job *j)
+{
+	if (j->state == JOB_SCANNING)
+		scans_hurry(j->scand, j);
+	if (j->state != JOB_QUEUED || !j->demand)
+		return;
+	unlink_state(j);
+	queue_for_reading(j);
+}
+
+void job_add(struct job *j, struct occurrence *o)
+{
+	o->job = j;
+	o->next = NULL;
+	if (j->last)
+		j->last->next = o;
+	else
+		j->first = o;
+	j->last = o;
+	j->count++;
+	j->scand->occurrences++;
+	if (!(o->cause & CAUSE_DEMAND))
+		hurry(j);
 }
 
 static bool executed(const struct job *j)
@@ -430,9 +481,13 @@ void job_advance(struct job *j)
 	const struct filesystem *fs = filesystems_find(&s->filesystems, j->id->fsid);
 	const struct verdict *v;
 
-	if (j->state == JOB_SETTLING || j->state == JOB_READING || j->state == JOB_DEFERRED ||
+	if (j->state == JOB_SETTLING || job_is_in_hand(j) || j->state == JOB_DEFERRED ||
 	    j->state == JOB_QUEUED)
 		return;
+	if (j->apart) {
+		job_conclude(j); /* it is read no more */
+		return;
+	}
 	if (!fs || !s->rules) {
 		job_conclude(j); /* unmounted since */
 		return;
@@ -529,6 +584,8 @@ void jobs_free(struct scand *s)
 	cache_free(&s->jobs);
 	free_ring(&s->buckets);
 	free_ring(&s->large_buckets);
+	free_ring(&s->demand_buckets);
+	free_ring(&s->large_demand_buckets);
 	if (s->settle_timer)
 		event_free(s->settle_timer);
 }

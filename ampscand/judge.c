@@ -1,11 +1,11 @@
 /*
- * ampscand/judge.c - from a reader's answer to a decision.
+ * ampscand/judge.c - from a queued job to the content of its file.
  *
- * Owns: handing queued jobs to readers, what each answer leads to (again
- * later, given up, decided), the pause after a long hash (DESIGN 5.5: after t
- * the next waits 20 t, unless the file is small by now), the order of
- * authority: allowed list, exclusions (job.c), blocked list. Must not own:
- * what follows a conviction (act.c).
+ * Owns: handing queued jobs to readers, whether a copy for the engine is asked
+ * for, what each answer leads to (again later, given up, decided), the pause
+ * after a long hash (DESIGN 5.5: after t the next waits 20 t, unless the file is
+ * small by now). Must not own: what content means (decide.c), who scans it
+ * (scan.c).
  */
 #include "scand.h"
 
@@ -15,6 +15,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COOLDOWNS	 256U
 #define COOLDOWN_FROM_NS (20 * AMP_NS_PER_MS) /* shorter hashes need no pause */
@@ -25,6 +26,8 @@
 #define HIDDEN_MAX 3
 #define QUICK_SIZE (8ULL << 20)	 /* larger: read in the turn of large files */
 #define READ_MAX   (64ULL << 30) /* larger: not read; a file full of holes costs its maker nothing */
+#define COPY_STEP  (1ULL << 20)	 /* a large file may grow a little while it waits */
+#define COPY_TRIES 3
 
 static const unsigned again_ms[] = {50, 1000, 10000};
 
@@ -33,11 +36,6 @@ struct cooldown {
 	int64_t until_ns; /* monotonic */
 };
 
-static struct amp_counter count_clean = AMP_COUNTER("judged.clean", false);
-static struct amp_counter count_blocked = AMP_COUNTER("judged.blocked", false);
-static struct amp_counter count_allowed = AMP_COUNTER("judged.allowed", false);
-static struct amp_counter count_restored = AMP_COUNTER("judged.restored", false);
-static struct amp_counter count_cached = AMP_COUNTER("judged.cached", false);
 static struct amp_counter count_busy = AMP_COUNTER("read.busy", false);
 static struct amp_counter count_changed = AMP_COUNTER("read.changed", false);
 static struct amp_counter count_gone = AMP_COUNTER("read.gone", false);
@@ -47,6 +45,7 @@ static struct amp_counter count_no_mount = AMP_COUNTER("read.no_mount", true);
 static struct amp_counter count_relieved = AMP_COUNTER("read.given_up_for_room", true);
 static struct amp_counter count_confirmed = AMP_COUNTER("judged.confirmed", false);
 static struct amp_counter count_cooling = AMP_COUNTER("read.deferred_large", false);
+static struct amp_counter count_uncopied = AMP_COUNTER("engine.uncopied", false);
 
 static struct cooldown *cooldown_find(struct scand *s, const struct amp_fileid *id)
 {
@@ -100,11 +99,49 @@ static uint64_t size_limit(struct scand *s, const struct job *j)
 
 static void unreachable(struct job *j);
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+uint64_t judge_scan_limit(const struct scand *s, bool archive)
+{
+	return least(archive ? s->rules->max_archive_size : s->rules->max_file_size, SCAND_COPY_MAX);
+}
+
+/* With the content, if a hash is asked for, comes a copy for the engine: of a file that is known to
+ * be large as much as it has, of others a little. */
+static void wish_copy(struct scand *s, struct job *j, struct read_wish *w)
+{
+	uint64_t file = judge_scan_limit(s, false), archive = judge_scan_limit(s, true), room;
+
+	j->copy_max = 0;
+	if (w->want != AMP__READ_ITEM__WANT__HASH || engine_state(s) != ENGINE_READY)
+		return;
+	if (j->large && j->size > (file > archive ? file : archive))
+		return;
+	room = j->large ? (j->size / COPY_STEP + 1) * COPY_STEP : SCAND_COPY_QUICK;
+	w->snapshot_max = least(file, room);
+	w->archive_max = least(archive, room);
+	j->copy_max = w->snapshot_max > w->archive_max ? w->snapshot_max : w->archive_max;
+	scans_reserve(s, j, j->copy_max);
+}
+
+static void conclude_as(struct job *j, enum outcome outcome)
+{
+	for (struct occurrence *o = j->first; o; o = o->next)
+		o->outcome = outcome;
+	job_conclude(j);
+}
+
 static int ask_for(struct scand *s, struct job *j)
 {
 	const struct filesystem *fs = filesystems_find(&s->filesystems, j->id->fsid);
-	Amp__ReadItem__Want want = j->confirm ? AMP__READ_ITEM__WANT__IDENTITY : AMP__READ_ITEM__WANT__HASH;
-	int fd = job_descriptor(j);
+	struct read_wish w = {.want = j->confirm ? AMP__READ_ITEM__WANT__IDENTITY
+						 : AMP__READ_ITEM__WANT__HASH,
+			      .limit = size_limit(s, j),
+			      .fd = job_descriptor(j),
+			      .demand = j->demand};
 
 	if (!fs || !j->first) {
 		job_conclude(j);
@@ -112,15 +149,18 @@ static int ask_for(struct scand *s, struct job *j)
 	}
 	if (!job_can_be_read(j)) {
 		amp_counter_add(&count_gone, 1);
-		job_conclude(j);
+		conclude_as(j, OUTCOME_VANISHED);
 		return 0;
 	}
-	if (fd < 0 && !fs->mount_point[0]) {
+	if (w.fd < 0 && !fs->mount_point[0]) {
 		unreachable(j);
 		return 0;
 	}
-	if (readers_ask(s, j, want, fs, j->id, size_limit(s, j), fd, &j->reader) != 0)
+	wish_copy(s, j, &w);
+	if (readers_ask_for(s, j, &w, fs, j->id, &j->reader) != 0) {
+		scans_release(s, j);
 		return -1;
+	}
 	j->state = JOB_READING;
 	if (j->confirm)
 		return 0;
@@ -131,9 +171,9 @@ static int ask_for(struct scand *s, struct job *j)
 }
 
 /* The next in turn to a reader. False: none, or no room. */
-static bool dispatch_one(struct scand *s, bool large)
+static bool dispatch_one(struct scand *s, bool large, bool demand)
 {
-	struct job *j = job_next(s, large);
+	struct job *j = job_next(s, large, demand);
 
 	if (j && ask_for(s, j) == 0)
 		return true;
@@ -142,27 +182,43 @@ static bool dispatch_one(struct scand *s, bool large)
 	return false;
 }
 
+static void dispatch(struct scand *s, bool large, bool demand)
+{
+	while (readers_have_room_for(s, large, demand) && scans_may_ask(s, large, demand) &&
+	       (!demand || demand_may_go_on(s)) && dispatch_one(s, large, demand))
+		;
+}
+
+/* Events first. */
 void judge_dispatch(struct scand *s)
 {
-	while (readers_have_room_for_large(s) && dispatch_one(s, true))
-		;
-	while (readers_have_room(s) && dispatch_one(s, false))
-		;
+	dispatch(s, true, false);
+	dispatch(s, false, false);
+	dispatch(s, true, true);
+	dispatch(s, false, true);
+}
+
+static void all_unjudged(struct job *j, enum outcome outcome, const char *type, const char *why)
+{
+	while (j->first) {
+		j->first->outcome = outcome;
+		act_unjudged(j->scand, j->first, j->id, type, why);
+	}
+	job_conclude(j);
 }
 
 void judge_reader_died(struct job *j)
 {
 	j->state = JOB_PATHS;
+	scans_release(j->scand, j);
 	j->dirty = true;
 	if (++j->deaths < DEATHS_MAX) {
 		job_advance(j);
 		return;
 	}
 	amp_counter_add(&count_unreadable, 1);
-	while (j->first)
-		act_unjudged(j->scand, j->first, j->id, "file_unreadable",
-			     "three readers died while they had this file in hand");
-	job_conclude(j);
+	all_unjudged(j, OUTCOME_UNREADABLE, "file_unreadable",
+		     "three readers died while they had this file in hand");
 }
 
 static void again(struct job *j, unsigned n)
@@ -184,48 +240,91 @@ static void note_unread(struct job *j)
 		fs->unread_since_ns = j->first->time_ns;
 }
 
+void judge_unread(struct scand *s, struct occurrence *o, const struct amp_fileid *file, const char *why)
+{
+	o->outcome = OUTCOME_UNREADABLE;
+	amp_counter_add(&count_unreadable, 1);
+	act_unjudged(s, o, file, "file_unreadable", why);
+}
+
 static void give_up(struct job *j, const char *why)
 {
 	amp_counter_add(&count_unreadable, 1);
 	note_unread(j);
-	while (j->first)
-		act_unjudged(j->scand, j->first, j->id, "file_unreadable", why);
-	job_conclude(j);
+	all_unjudged(j, OUTCOME_UNREADABLE, "file_unreadable", why);
 }
 
-static void on_content(struct job *j, const Amp__ReadResult *r, bool keep)
+void judge_wants_copy(struct job *j, const struct amp_identity *id)
+{
+	if (id->size <= SCAND_COPY_QUICK)
+		return;
+	j->large = true;
+	j->bucket = id->uid;
+	j->size = id->size;
+}
+
+/* The copy was to come and did not: no memory, or it grew meanwhile. */
+static bool copy_failed(const struct job *j, const struct reading *r)
+{
+	return j->copy_max && (j->copy_max > SCAND_COPY_QUICK || r->identity.size <= j->copy_max);
+}
+
+void judge_read_again(struct job *j, const struct reading *r)
+{
+	bool failed = copy_failed(j, r);
+
+	judge_wants_copy(j, &r->identity);
+	if (!failed) {
+		j->dirty = true;
+		job_advance(j);
+	} else if (++j->uncopied < COPY_TRIES) {
+		again(j, j->uncopied - 1);
+	} else {
+		amp_counter_add(&count_uncopied, 1);
+		all_unjudged(j, OUTCOME_UNSCANNABLE, "file_unscannable",
+			     "the engine got no copy of it: too little memory, or it grew each time");
+	}
+}
+
+static void on_content(struct job *j, const Amp__ReadResult *r, bool keep, int *snapshot)
 {
 	struct scand *s = j->scand;
-	struct amp_identity id;
-	uint8_t sha[AMP_SHA256_SIZE];
+	struct reading c = {.script = r->script, .archive = r->archive};
 
-	if (amp_identity_from_wire(r->identity, &id) != 0) {
+	if (amp_identity_from_wire(r->identity, &c.identity) != 0) {
 		give_up(j, "the reader's answer made no sense");
 		return;
 	}
-	memcpy(sha, r->sha256.data, sizeof(sha));
+	memcpy(c.sha256, r->sha256.data, sizeof(c.sha256));
+	c.line_size = least(r->script_line.len, sizeof(c.line));
+	if (c.line_size)
+		memcpy(c.line, r->script_line.data, c.line_size);
+	c.snapshot = *snapshot;
+	*snapshot = -1;
 	cooldown_note(s, j->id, r->hash_ns);
 	if (keep && !j->dirty)
-		verdicts_store(&s->verdicts, j->id, &id, sha, r->script, s->rules->epoch);
-	judge_content(j, sha, &id, r->script, (const char *)r->script_line.data, r->script_line.len);
+		verdicts_store(&s->verdicts, j->id, &c.identity, c.sha256, r->script, r->archive,
+			       s->rules->epoch);
+	judge_content(j, &c);
 }
 
-static void on_ok(struct job *j, const Amp__ReadResult *r)
+static void on_ok(struct job *j, const Amp__ReadResult *r, int *snapshot)
 {
-	on_content(j, r, true);
+	on_content(j, r, true, snapshot);
 }
 
-static void on_changed(struct job *j, const Amp__ReadResult *r)
+static void on_changed(struct job *j, const Amp__ReadResult *r, int *snapshot)
 {
 	amp_counter_add(&count_changed, 1);
 	if (j->changed < sizeof(again_ms) / sizeof(again_ms[0]))
 		again(j, j->changed++);
 	else
-		on_content(j, r, false); /* used once, not kept */
+		on_content(j, r, false, snapshot); /* used once, not kept */
 }
 
-static void on_busy(struct job *j, const Amp__ReadResult *r)
+static void on_busy(struct job *j, const Amp__ReadResult *r, int *snapshot)
 {
+	(void)snapshot;
 	(void)r;
 	amp_counter_add(&count_busy, 1);
 	if (j->busy < BUSY_MAX)
@@ -234,18 +333,22 @@ static void on_busy(struct job *j, const Amp__ReadResult *r)
 		give_up(j, "it stayed busy (a lease, or a device that does not answer)");
 }
 
-static void on_unreadable(struct job *j, const Amp__ReadResult *r)
+static void on_unreadable(struct job *j, const Amp__ReadResult *r, int *snapshot)
 {
+	(void)snapshot;
 	if (j->unreadable++ < 2)
 		again(j, j->unreadable);
 	else
 		give_up(j, strerror(r->error));
 }
 
-static void on_gone(struct job *j, const Amp__ReadResult *r)
+static void on_gone(struct job *j, const Amp__ReadResult *r, int *snapshot)
 {
-	amp_counter_add(r->status == AMP__READ_RESULT__STATUS__GONE ? &count_gone : &count_special, 1);
-	job_conclude(j);
+	bool gone = r->status == AMP__READ_RESULT__STATUS__GONE;
+
+	(void)snapshot;
+	amp_counter_add(gone ? &count_gone : &count_special, 1);
+	conclude_as(j, gone ? OUTCOME_VANISHED : OUTCOME_SPECIAL);
 }
 
 /* Something is mounted over it; or it was unmounted, of which ampmon tells soon. */
@@ -259,8 +362,9 @@ static void unreachable(struct job *j)
 	give_up(j, "no path leads to its file system: another one is mounted over it");
 }
 
-static void on_no_mount(struct job *j, const Amp__ReadResult *r)
+static void on_no_mount(struct job *j, const Amp__ReadResult *r, int *snapshot)
 {
+	(void)snapshot;
 	(void)r;
 	unreachable(j);
 }
@@ -274,10 +378,12 @@ static void cool_down(struct job *j, int64_t ns)
 	job_defer(j, ms > 3600000 ? 3600000U : (unsigned)ms);
 }
 
-static void on_too_large(struct job *j, const Amp__ReadResult *r)
+static void on_too_large(struct job *j, const Amp__ReadResult *r, int *snapshot)
 {
 	int64_t pause = judge_cooldown(j->scand, j->id);
 
+	(void)snapshot;
+	j->size = r->identity->size;
 	if (r->identity->size > READ_MAX) {
 		give_up(j, "it is larger than 64 GiB");
 	} else if (pause) {
@@ -344,7 +450,8 @@ void judge_relieve(struct scand *s, size_t n, bool slots)
 	}
 }
 
-typedef void result_handler(struct job *j, const Amp__ReadResult *r);
+/* Who takes the copy over leaves -1. */
+typedef void result_handler(struct job *j, const Amp__ReadResult *r, int *snapshot);
 
 static result_handler *const handlers[] = {
 	[AMP__READ_RESULT__STATUS__OK] = on_ok,
@@ -358,186 +465,21 @@ static result_handler *const handlers[] = {
 	[AMP__READ_RESULT__STATUS__TOO_LARGE_NOW] = on_too_large,
 };
 
-void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r)
+void judge_result(struct scand *s, struct job *j, const Amp__ReadResult *r, int snapshot)
 {
-	(void)s;
 	j->state = JOB_PATHS;
 	j->reader = -1;
+	scans_release(s, j);
+	if (j->demand)
+		demand_worked(s, r->hash_ns);
 	if (j->confirm && r->status == AMP__READ_RESULT__STATUS__OK)
 		on_identity(j, r);
 	else if ((size_t)r->status < sizeof(handlers) / sizeof(handlers[0]) && handlers[r->status])
-		handlers[r->status](j, r);
+		handlers[r->status](j, r, &snapshot);
 	else
 		give_up(j, "the reader's answer made no sense");
-}
-
-static bool is_blocked(const struct rule *rule)
-{
-	return rule && rule->kind == AMP__POLICY_ENTRY__KIND__BLOCKED;
-}
-
-static struct amp_counter *counter_of(const struct scand *s, const struct rule *rule)
-{
-	if (!rule)
-		return &count_clean;
-	if (rule_is_restored(s->rules, rule))
-		return &count_restored;
-	return is_blocked(rule) ? &count_blocked : &count_allowed;
-}
-
-/* What this content means for one occurrence; it is gone then. */
-static void decide(struct scand *s, struct occurrence *o, const struct amp_fileid *file,
-		   const uint8_t *sha256, const struct amp_identity *id, bool script, const char *script_line,
-		   size_t script_line_size)
-{
-	struct rule *rule = rules_lookup(s->rules, sha256);
-
-	if (rule)
-		rule->hits++;
-	amp_counter_add(counter_of(s, rule), 1);
-	if (is_blocked(rule))
-		act_convict(s, o, file, rule, sha256, id, script, script_line, script_line_size);
-	else
-		occurrence_conclude(s, o);
-}
-
-/*
- * Judged by itself: a job of the same file may have a newer content in hand.
- * For the same reason the cache does not learn of it: since it was read, an
- * event may have removed the file's entry.
- */
-void judge_found(struct scand *s, struct occurrence *o, const struct walk_found *found)
-{
-	const struct filesystem *fs = filesystems_find(&s->filesystems, found->file->fsid);
-
-	s->occurrences++;
-	resolve_known(s, o, found->directory_path);
-	/* An administrator may have file systems scanned that are not watched. */
-	if ((!fs && !(o->cause & CAUSE_DEMAND)) || !occurrence_in_scope(s, o, fs)) {
-		occurrence_conclude(s, o);
-	} else if (!found->sha256) {
-		amp_counter_add(&count_unreadable, 1);
-		act_unjudged(s, o, found->file, "file_unreadable",
-			     "a repair could not read it (in use, a read error, or larger than 64 GiB)");
-	} else {
-		decide(s, o, found->file, found->sha256, &found->identity, found->script, NULL, 0);
-	}
-}
-
-void judge_content(struct job *j, const uint8_t *sha256, const struct amp_identity *id, bool script,
-		   const char *script_line, size_t script_line_size)
-{
-	struct scand *s = j->scand;
-	const struct rule *rule = rules_lookup(s->rules, sha256);
-	struct occurrence *o = j->first;
-
-	while (o) {
-		struct occurrence *next = o->next;
-
-		/* It came while the file was read: its path, and whether it is excluded, come first. */
-		if (o->after || !o->path) {
-			o = next;
-			continue;
-		}
-		decide(s, o, j->id, sha256, id, script, script_line, script_line_size);
-		o = next;
-	}
-	if (is_blocked(rule))
-		job_look_for_left(j);
-	if (!j->first) {
-		job_conclude(j);
-		return;
-	}
-	for (o = j->first; o; o = o->next)
-		j->dirty |= o->after; /* its content may be another: a new reading */
-	job_advance(j);
-}
-
-bool judge_cached(struct job *j, const struct verdict *v)
-{
-	struct rule *rule = rules_lookup(j->scand->rules, v->sha256);
-	struct amp_identity id = v->identity;
-	uint8_t sha[AMP_SHA256_SIZE];
-
-	/* To act on a script, its first line is needed: read again. */
-	if (v->script && rule && rule->kind == AMP__POLICY_ENTRY__KIND__BLOCKED)
-		return false;
-	amp_counter_add(&count_cached, 1);
-	memcpy(sha, v->sha256, sizeof(sha));
-	judge_content(j, sha, &id, v->script, NULL, 0);
-	return true;
-}
-
-/*
- * Cached content may be running: acted on as if it were executed just now. What
- * ampquard has in hand is not found once more; if a process of it lives on,
- * ampmon's RUNNING names it.
- */
-static void judge_as_running(struct scand *s, const struct verdict *v)
-{
-	const struct rule *rule = rules_lookup(s->rules, v->sha256);
-	struct occurrence *o;
-	struct job *j;
-
-	if (!is_blocked(rule) || (v->identity.mode & 0111) == 0 || (v->marks & VERDICT_TAKEN))
-		return;
-	o = occurrence_new(v->id, NULL, 0);
-	j = o ? job_get(s, v->id, v->identity.uid) : NULL;
-	if (!j) {
-		free(o);
-		return;
-	}
-	o->cause = CAUSE_RUNNING;
-	job_add(j, o);
-}
-
-/* What is decided by other rules now than when it began to wait. */
-static void advance_all(struct scand *s)
-{
-	for (struct cache_node *n = s->jobs.oldest; n;) {
-		struct cache_node *next = n->newer;
-
-		job_advance((struct job *)n);
-		n = next;
-	}
-}
-
-/*
- * Lists or mode changed: what is cached as blocked now may be running. The
- * programs of all processes are judged again by ampmon's RUNNING; those that
- * run from an overlay cannot be opened by handle, but their layer's file is
- * in the cache.
- */
-void judge_policy_changed(struct scand *s)
-{
-	for (struct cache_node *n = s->verdicts.cache.newest; n; n = n->older) {
-		struct verdict *v = (struct verdict *)n;
-
-		if (v->epoch == s->rules->epoch)
-			continue;
-		v->epoch = s->rules->epoch;
-		judge_as_running(s, v);
-	}
-	advance_all(s);
-}
-
-static bool is_among(const uint8_t *sha256, const ProtobufCBinaryData *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (memcmp(list[i].data, sha256, AMP_SHA256_SIZE) == 0)
-			return true;
-	return false;
-}
-
-void judge_revoked(struct scand *s, const ProtobufCBinaryData *sha256, size_t n)
-{
-	for (struct cache_node *c = s->verdicts.cache.newest; c; c = c->older) {
-		const struct verdict *v = (const struct verdict *)c;
-
-		if (is_among(v->sha256, sha256, n))
-			judge_as_running(s, v);
-	}
-	advance_all(s);
+	if (snapshot >= 0)
+		close(snapshot);
 }
 
 void judge_free(struct scand *s)

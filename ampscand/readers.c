@@ -2,9 +2,9 @@
  * ampscand/readers.c - the links to ampread: asking in batches, answers.
  *
  * Owns: one channel an instance, what each owes an answer for, asking again
- * when one died. Answers nobody asked for are a broken protocol. The last
- * instance is the walker (walk.c uses its channel). Must not own: what an
- * answer means.
+ * when one died. Answers nobody asked for are a broken protocol. Which instance
+ * is for what, scand.h says (walk.c uses the channels of the last two). Must not
+ * own: what an answer means.
  */
 #include "scand.h"
 
@@ -12,34 +12,34 @@
 #include "counter.h"
 #include "log.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define OUTSTANDING_MAX	  64U /* items one reader has at most */
 #define FDS_IN_FLIGHT_MAX AMP_MSG_MAX_FDS
+#define SEALS		  (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define COPY_SLACK	  (1U << 20) /* a file that grew while it was read: a chunk more at most */
 
 struct pending {
 	uint64_t serial; /* 0: free */
 	Amp__ReadItem__Want want;
 	void *owner; /* what kind, see wants[] */
 	bool large;
+	uint64_t copy_max; /* a copy up to that may come with the answer */
 };
 
 /* Whose an item is by what it wants, and what may be its answer. */
 struct want {
 	bool (*is_valid)(const Amp__ReadResult *r);
-	/* fd: what was opened, the callee's now; -1. */
+	/* fd: what was opened, or the copy; the callee's now; -1. */
 	void (*done)(struct scand *s, void *owner, const Amp__ReadResult *r, int fd);
 	void (*again)(struct scand *s, void *owner); /* its reader died */
 	bool opens;
 };
 
 static struct amp_counter count_asked_again = AMP_COUNTER("read.asked_again", false);
-
-static unsigned instances(void)
-{
-	return amp_role(AMP_ROLE_READ)->instances;
-}
 
 static int reader_of(const struct scand *s, const struct amp_channel *ch)
 {
@@ -111,8 +111,7 @@ static void path_again(struct scand *s, void *owner)
 
 static void content_done(struct scand *s, void *owner, const Amp__ReadResult *r, int fd)
 {
-	(void)fd;
-	judge_result(s, owner, r);
+	judge_result(s, owner, r, fd);
 }
 
 static void content_again(struct scand *s, void *owner)
@@ -139,16 +138,53 @@ static const struct want wants[] = {
 	[AMP__READ_ITEM__WANT__OPEN_DIRECTORY] = {opened_is_valid, opened_done, opened_again, true},
 };
 
-/* With it comes a descriptor, exactly if it is to, and one that no other result has. */
-static bool result_is_valid(const struct amp_message *m, const Amp__ReadResult *r, const struct want *want)
+bool readers_snapshot_is_sealed(int fd, uint64_t size)
 {
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	return seals >= 0 && (seals & SEALS) == SEALS && fstat(fd, &st) == 0 && st.st_size >= 0 &&
+	       (uint64_t)st.st_size == size;
+}
+
+/* A file that changed while it was read need not be as long as it is by now. */
+static bool snapshot_is_valid(int fd, const Amp__ReadResult *r, uint64_t max)
+{
+	struct stat st;
+
+	if (!has_content(r) || fstat(fd, &st) != 0 || (uint64_t)st.st_size > max + COPY_SLACK)
+		return false;
+	return readers_snapshot_is_sealed(
+		fd, r->status == AMP__READ_RESULT__STATUS__OK ? r->identity->size : (uint64_t)st.st_size);
+}
+
+/* Of those that came with the message, and no other result has it. */
+static int descriptor(const struct amp_message *m, uint32_t index)
+{
+	return index > 0 && index <= m->fd_count ? m->fds[index - 1] : -1;
+}
+
+/* With it comes a descriptor, exactly if it is to; a copy may. */
+static bool result_is_valid(const struct amp_message *m, const Amp__ReadResult *r, const struct pending *p)
+{
+	const struct want *want = &wants[p->want];
 	bool opened = want->opens && r->status == AMP__READ_RESULT__STATUS__OK;
 
 	if (r->status <= AMP__READ_RESULT__STATUS__NONE ||
-	    r->status > AMP__READ_RESULT__STATUS__TOO_LARGE_NOW || r->fd_index > m->fd_count ||
-	    opened != (r->fd_index > 0))
+	    r->status > AMP__READ_RESULT__STATUS__TOO_LARGE_NOW || opened != (r->fd_index > 0) ||
+	    (opened && descriptor(m, r->fd_index) < 0) || !want->is_valid(r))
 		return false;
-	return (!opened || m->fds[r->fd_index - 1] >= 0) && want->is_valid(r);
+	if (r->snapshot_index == 0)
+		return true;
+	return p->copy_max > 0 && descriptor(m, r->snapshot_index) >= 0 &&
+	       snapshot_is_valid(descriptor(m, r->snapshot_index), r, p->copy_max);
+}
+
+static int take_descriptor(struct amp_message *m, const Amp__ReadResult *r)
+{
+	uint32_t index = r->fd_index ? r->fd_index : r->snapshot_index;
+
+	return index ? amp_message_take_fd(m, index - 1) : -1;
 }
 
 /* What was asked is asked of another (or of a successor). */
@@ -181,11 +217,11 @@ static int on_read_done(struct amp_channel *ch, struct amp_message *m, void *arg
 
 		if (answered(&s->readers[at], r->job, &p) != 0)
 			return -1;
-		if (!result_is_valid(m, r, &wants[p.want])) {
+		if (!result_is_valid(m, r, &p)) {
 			give_back(s, &p);
 			return -1;
 		}
-		wants[p.want].done(s, p.owner, r, r->fd_index ? amp_message_take_fd(m, r->fd_index - 1) : -1);
+		wants[p.want].done(s, p.owner, r, take_descriptor(m, r));
 	}
 	scand_pump_later(s);
 	return descriptors_left(m) ? -1 : 0;
@@ -295,7 +331,6 @@ void readers_link(struct scand *s, unsigned instance, unsigned generation, int f
 	walks_pump(s);
 }
 
-/* Files are asked of all but the walker, which would make them wait. */
 static bool has_room(const struct reader *r)
 {
 	return r->channel && r->outstanding < OUTSTANDING_MAX && !amp_channel_full(r->channel);
@@ -307,12 +342,15 @@ static bool has_room_for(const struct reader *r, bool large)
 	return has_room(r) && (!large || r->large < SCAND_LARGE_READER);
 }
 
-/* The reader with the least to do; -1: none has room. */
-static int choose(const struct scand *s, bool large)
+/* Of those for events, the one with the least to do; the walkers would make them wait. For scans
+ * on demand there is one. -1: none has room. */
+static int choose(const struct scand *s, bool large, bool demand)
 {
 	int best = -1;
 
-	for (unsigned i = 0; i + 1 < instances(); i++)
+	if (demand)
+		return has_room_for(&s->readers[SCAND_READER_DEMAND], large) ? (int)SCAND_READER_DEMAND : -1;
+	for (unsigned i = 0; i < SCAND_READER_WALKER; i++)
 		if (has_room_for(&s->readers[i], large) &&
 		    (best < 0 || s->readers[i].outstanding < s->readers[best].outstanding))
 			best = (int)i;
@@ -321,12 +359,12 @@ static int choose(const struct scand *s, bool large)
 
 bool readers_have_room(const struct scand *s)
 {
-	return choose(s, false) >= 0;
+	return choose(s, false, false) >= 0;
 }
 
-bool readers_have_room_for_large(const struct scand *s)
+bool readers_have_room_for(const struct scand *s, bool large, bool demand)
 {
-	return choose(s, true) >= 0;
+	return choose(s, large, demand) >= 0;
 }
 
 static bool is_large(Amp__ReadItem__Want want, const void *owner)
@@ -338,7 +376,7 @@ unsigned readers_large_of(const struct scand *s, uid_t owner)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < SCAND_READERS; i++)
+	for (unsigned i = 0; i < SCAND_READER_WALKER; i++)
 		for (unsigned k = 0; s->readers[i].large && k < OUTSTANDING_MAX; k++) {
 			const struct pending *p = &s->readers[i].pending[k];
 
@@ -348,16 +386,24 @@ unsigned readers_large_of(const struct scand *s, uid_t owner)
 	return n;
 }
 
-static void note_pending(struct reader *r, uint64_t serial, Amp__ReadItem__Want want, void *owner)
+static uint64_t copy_max(const struct read_wish *w)
 {
-	bool large = is_large(want, owner);
+	return w->snapshot_max > w->archive_max ? w->snapshot_max : w->archive_max;
+}
+
+static void note_pending(struct reader *r, uint64_t serial, const struct read_wish *w, void *owner)
+{
+	bool large = is_large(w->want, owner);
 
 	r->large += large;
 	for (unsigned i = 0; i < OUTSTANDING_MAX; i++) {
 		if (r->pending[i].serial)
 			continue;
-		r->pending[i] =
-			(struct pending){.serial = serial, .want = want, .owner = owner, .large = large};
+		r->pending[i] = (struct pending){.serial = serial,
+						 .want = w->want,
+						 .owner = owner,
+						 .large = large,
+						 .copy_max = copy_max(w)};
 		r->outstanding++;
 		return;
 	}
@@ -371,8 +417,8 @@ struct item {
 	char mount_point[];
 };
 
-static Amp__ReadItem *make_item(uint64_t serial, Amp__ReadItem__Want want, const struct filesystem *fs,
-				const struct amp_fileid *id, uint64_t limit)
+static Amp__ReadItem *make_item(uint64_t serial, const struct read_wish *w, const struct filesystem *fs,
+				const struct amp_fileid *id)
 {
 	size_t n = strlen(fs->mount_point);
 	struct item *i = calloc(1, sizeof(*i) + n + 1);
@@ -384,12 +430,14 @@ static Amp__ReadItem *make_item(uint64_t serial, Amp__ReadItem__Want want, const
 	fileid_copy(&i->id, id);
 	amp_handle_to_wire(&i->id.handle, &i->handle);
 	i->wire.job = serial;
-	i->wire.want = want;
+	i->wire.want = w->want;
 	i->wire.fsid = id->fsid;
 	i->wire.mount_point.data = (uint8_t *)i->mount_point;
 	i->wire.mount_point.len = n;
 	i->wire.handle = &i->handle;
-	i->wire.hash_limit = limit;
+	i->wire.hash_limit = w->limit;
+	i->wire.snapshot_max = w->snapshot_max;
+	i->wire.archive_max = w->archive_max;
 	return &i->wire;
 }
 
@@ -408,32 +456,40 @@ static void send_batch(struct reader *r)
 	drop_batch(r);
 }
 
-int readers_ask(struct scand *s, void *owner, Amp__ReadItem__Want want, const struct filesystem *fs,
-		const struct amp_fileid *id, uint64_t limit, int fd, int *reader)
+int readers_ask_for(struct scand *s, void *owner, const struct read_wish *w, const struct filesystem *fs,
+		    const struct amp_fileid *id, int *reader)
 {
 	uint64_t serial = ++s->serial;
-	int at = choose(s, is_large(want, owner));
+	int at = choose(s, is_large(w->want, owner), w->demand);
 	struct reader *r;
 	Amp__ReadItem *item;
 
 	if (at < 0)
 		return -1;
-	item = make_item(serial, want, fs, id, limit);
+	item = make_item(serial, w, fs, id);
 	if (!item)
 		return -1;
 	r = &s->readers[at];
-	if (fd >= 0) {
-		r->batch_fds[r->batch_fd_count++] = fd;
+	if (w->fd >= 0) {
+		r->batch_fds[r->batch_fd_count++] = w->fd;
 		item->fd_index = r->batch_fd_count;
 	}
 	r->batch[r->batch_count++] = item;
-	note_pending(r, serial, want, owner);
+	note_pending(r, serial, w, owner);
 	/* A mount point longer than 1 KiB goes alone: 32 others stay below 64 KiB. */
 	if (r->batch_count == 32 || r->batch_fd_count == FDS_IN_FLIGHT_MAX || strlen(fs->mount_point) > 1024)
 		send_batch(r);
 	*reader = at;
 	scand_pump_later(s);
 	return 0;
+}
+
+int readers_ask(struct scand *s, void *owner, Amp__ReadItem__Want want, const struct filesystem *fs,
+		const struct amp_fileid *id, uint64_t limit, int fd, int *reader)
+{
+	struct read_wish w = {.want = want, .limit = limit, .fd = fd};
+
+	return readers_ask_for(s, owner, &w, fs, id, reader);
 }
 
 void readers_flush(struct scand *s)

@@ -18,7 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERDICTS_MAX	 32768U
+#define VERDICTS_MAX	 65536U
+#define CONTENTS_MAX	 65536U
 #define HOUSE_KEEPING_MS 500
 #define REPORT_NS	 (10 * AMP_NS_PER_SEC)
 #define DYING_NS	 (3 * AMP_NS_PER_SEC) /* from a link's end to its peer's */
@@ -66,6 +67,7 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
 	opens_pump(s);
 	judge_dispatch(s);
 	readers_flush(s);
+	scans_pump(s);
 	amp_outbox_pump(s->outbox);
 	takes_pump(s);
 	source_resume(s->handle_source);
@@ -117,6 +119,7 @@ static void look_for_left_links(struct scand *s)
 {
 	readers_look(s);
 	quard_look(s);
+	engine_look(s);
 	foundation_look(s);
 	if (!scand_link_is_left(s->cloud_lost_ns))
 		return;
@@ -143,7 +146,7 @@ static void on_report(evutil_socket_t fd, short what, void *arg)
 {
 	struct scand *s = arg;
 	Amp__Concluded c = AMP__CONCLUDED__INIT;
-	int64_t oldest = oldest_in_hand(s);
+	int64_t oldest = oldest_in_hand(s), missed = engine_missed_since(s);
 
 	(void)fd;
 	(void)what;
@@ -153,6 +156,9 @@ static void on_report(evutil_socket_t fd, short what, void *arg)
 	c.time_ns = oldest ? oldest : amp_clock_realtime();
 	if (!oldest)
 		s->drained_ns = c.time_ns;
+	/* What the engine did not see is not concluded before a repair has found it. */
+	if (missed && missed < c.time_ns)
+		c.time_ns = missed;
 	amp_channel_send(amp_room_control(s->room), AMP_MSG_CONCLUDED, 0, &c.base, NULL, 0);
 	scand_tell_state(s);
 }
@@ -298,6 +304,7 @@ static int on_policy_end(struct amp_channel *ch, struct amp_message *m, void *ar
 	amp_channel_send(ch, AMP_MSG_POLICY_ACK, 0, &ack.base, NULL, 0);
 	warn_of_unsafe(s);
 	demand_policy_changed(s);
+	engine_changed(s);
 	if (s->started)
 		judge_policy_changed(s);
 	return 0;
@@ -446,6 +453,8 @@ static void on_link(struct amp_room *room, enum amp_role_id peer, unsigned insta
 		readers_link(s, instance, generation, fd);
 	else if (peer == AMP_ROLE_QUARD)
 		quard_link(s, generation, amp_room_peer_pid(room), fd);
+	else if (peer == AMP_ROLE_ENGINE)
+		engine_link(s, generation, fd);
 	else
 		cloud_link(s, generation, fd);
 }
@@ -466,6 +475,7 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 		return -1;
 	if (conf->bin_dir.len)
 		s->bin_dir = strndup((const char *)conf->bin_dir.data, conf->bin_dir.len);
+	s->engine_there = conf->engine;
 	intake_ops(s, &s->source_ops);
 	s->who = who_table_new(s->proc);
 	s->outbox = amp_outbox_new(&ob);
@@ -473,9 +483,9 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 	s->house_timer = evtimer_new(s->base, on_house_keeping, s);
 	if (!s->who || !s->outbox || !s->pump_event || !s->house_timer || jobs_init(s) != 0 ||
 	    acts_init(s) != 0 || keep_init(s) != 0 || foundation_init(s) != 0 || brake_init(s) != 0 ||
-	    demand_init(s) != 0 ||
-	    quard_init(s) != 0 || resolve_init(s) != 0 || filesystems_init(&s->filesystems) != 0 ||
-	    verdicts_init(&s->verdicts, VERDICTS_MAX) != 0)
+	    demand_init(s) != 0 || engine_init(s) != 0 || scans_init(s) != 0 ||
+	    contents_init(&s->contents, CONTENTS_MAX) != 0 || quard_init(s) != 0 || resolve_init(s) != 0 ||
+	    filesystems_init(&s->filesystems) != 0 || verdicts_init(&s->verdicts, VERDICTS_MAX) != 0)
 		return -1;
 	amp_room_feature(room, "whose a process is, by its descriptor (PIDFD_GET_INFO)", who_by_pidfd());
 	return 0;
@@ -498,6 +508,7 @@ static void begin_work(struct scand *s)
 		intake_replay(s);
 	walks_pump(s);
 	demand_began(s);
+	engine_changed(s);
 	scand_pump_later(s);
 }
 

@@ -388,7 +388,8 @@ enum engine_state {
 int engine_init(struct scand *s);
 void engine_free(struct scand *s);
 void engine_link(struct scand *s, unsigned generation, int fd);
-void engine_look(struct scand *s); /* as readers_look() */
+void engine_look(struct scand *s);    /* as readers_look() */
+void engine_changed(struct scand *s); /* what engine_state() says may be another */
 enum engine_state engine_state(const struct scand *s);
 uint64_t engine_generation(const struct scand *s); /* of the signatures in use; 0: none */
 /* An event was decided without it while it was LOADING: a repair from then on once it is READY. */
@@ -544,7 +545,7 @@ struct occurrence *park_restore(const uint8_t *data, size_t n, struct amp_fileid
 
 /* status.c: rows of the CLI socket */
 extern const struct amp_dispatch scand_cli[];
-#define AMP_SCAND_CLI_ROWS 8
+#define AMP_SCAND_CLI_ROWS 9
 
 /* room.c */
 int scand_main(void);

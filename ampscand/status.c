@@ -90,6 +90,7 @@ const struct amp_dispatch scand_cli[] = {
 	{AMP_MSG_CLI_SCAN_LIST, &amp__cli_scan_list__descriptor, 64, 0, 0, 0, demand_cli_list},
 	{AMP_MSG_CLI_SCAN_CONTROL, &amp__cli_scan_control__descriptor, 64, 0, 0, 0, demand_cli_control},
 	{AMP_MSG_CLI_SCAN_FILES, &amp__cli_scan_files__descriptor, 64, 0, 0, 0, demand_cli_files},
+	{AMP_MSG_CLI_DEFINITIONS, &amp__cli_definitions__descriptor, 16, 0, 0, 0, engine_definitions},
 	{AMP_MSG_CLI_BRAKE, &amp__cli_brake__descriptor, 16, 0, 0, 0, brake_cli_show},
 	{AMP_MSG_CLI_BRAKE_RELEASE, &amp__cli_brake_release__descriptor, 512, 0, 0, 0, brake_cli_release},
 };

@@ -77,7 +77,7 @@ bool verdicts_marked(struct verdicts *v, const struct amp_fileid *id, const uint
 }
 
 void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struct amp_identity *identity,
-		    const uint8_t sha256[AMP_SHA256_SIZE], bool script, uint64_t epoch)
+		    const uint8_t sha256[AMP_SHA256_SIZE], bool script, bool archive, uint64_t epoch)
 {
 	unsigned marks = verdicts_marked(v, id, sha256, VERDICT_AUDITED) ? VERDICT_AUDITED : 0;
 	struct verdict *e;
@@ -92,6 +92,7 @@ void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struc
 	e->identity = *identity;
 	memcpy(e->sha256, sha256, AMP_SHA256_SIZE);
 	e->script = script;
+	e->archive = archive;
 	e->marks = marks;
 	e->racy = amp_clock_realtime() - identity->ctime_ns < RACY_NS;
 	e->epoch = epoch;

@@ -23,8 +23,8 @@ struct verdict {
 	uint64_t epoch; /* of the policy it was last judged under */
 	struct amp_identity identity;
 	uint8_t sha256[AMP_SHA256_SIZE];
-	unsigned marks; /* enum verdict_mark */
-	bool script;
+	unsigned marks;	       /* enum verdict_mark */
+	bool script, archive;  /* what it begins like */
 	bool racy;	       /* changed so shortly before that its times need not tell of another change */
 	struct amp_fileid *id; /* behind the struct, as long as its handle */
 };
@@ -37,7 +37,7 @@ int verdicts_init(struct verdicts *v, size_t max);
 void verdicts_free(struct verdicts *v);
 const struct verdict *verdicts_find(struct verdicts *v, const struct amp_fileid *id);
 void verdicts_store(struct verdicts *v, const struct amp_fileid *id, const struct amp_identity *identity,
-		    const uint8_t sha256[AMP_SHA256_SIZE], bool script, uint64_t epoch);
+		    const uint8_t sha256[AMP_SHA256_SIZE], bool script, bool archive, uint64_t epoch);
 /* Of the file's entry, if its content is that. Stored again, the same content stays audited. */
 void verdicts_mark(struct verdicts *v, const struct amp_fileid *id, const uint8_t sha256[AMP_SHA256_SIZE],
 		   enum verdict_mark mark);

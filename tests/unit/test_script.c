@@ -217,7 +217,7 @@ static void judged(const struct amp_fileid *file, const char *path)
 	struct amp_identity id;
 
 	assert_int_equal(amp_statx_identity(AT_FDCWD, path, 0, &id), 0);
-	verdicts_store(&scand.verdicts, file, &id, sha, false, 1);
+	verdicts_store(&scand.verdicts, file, &id, sha, false, false, 1);
 }
 
 static void test_executed_after(void **state)

@@ -13,7 +13,7 @@ static void store(struct verdicts *v, uint64_t fsid, uint64_t n)
 	uint8_t sha[AMP_SHA256_SIZE];
 
 	memset(sha, (int)n, sizeof(sha));
-	verdicts_store(v, &id, &identity, sha, n % 2, n);
+	verdicts_store(v, &id, &identity, sha, n % 2, false, n);
 }
 
 static const struct verdict *find(struct verdicts *v, uint64_t fsid, uint64_t n)
@@ -76,7 +76,7 @@ static void test_store_replaces(void **state)
 	(void)state;
 	assert_int_equal(verdicts_init(&v, 100), 0);
 	store(&v, 1, 3);
-	verdicts_store(&v, &id, &identity, sha, false, 77);
+	verdicts_store(&v, &id, &identity, sha, false, false, 77);
 	assert_int_equal(v.cache.count, 1);
 	assert_int_equal(find(&v, 1, 3)->sha256[0], 99);
 	assert_int_equal(find(&v, 1, 3)->epoch, 77);
@@ -132,7 +132,7 @@ static void test_longest_handle(void **state)
 	(void)state;
 	memset(id.handle.bytes, 0xab, sizeof(id.handle.bytes));
 	assert_int_equal(verdicts_init(&v, 10), 0);
-	verdicts_store(&v, &id, &identity, sha, false, 1);
+	verdicts_store(&v, &id, &identity, sha, false, false, 1);
 	assert_non_null(verdicts_find(&v, &id));
 	id.handle.bytes[AMP_FILE_HANDLE_MAX - 1]++;
 	assert_null(verdicts_find(&v, &id));

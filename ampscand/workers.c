@@ -1,0 +1,467 @@
+/*
+ * ampscand/workers.c - the processes of ampengine that scan, as ampscand sees them.
+ *
+ * Owns: the table of workers, each one's channel, which may take what (a class,
+ * root's files or others'; fresh ones for witnesses), how many are asked for,
+ * retiring, killing, deadlines, what an end means. Must not own: what is scanned
+ * (scan.c), what words are worth (witness.c).
+ */
+#include "scan.h"
+
+#include "clock.h"
+#include "counter.h"
+#include "log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ACCESS_MS     10000U
+#define DEMAND_MS     120000U
+#define GRACE_MS      5000U /* then it is killed from outside */
+#define SPAWN_NS      (5 * AMP_NS_PER_SEC)
+#define REST_NS	      (60 * AMP_NS_PER_SEC)
+#define MEMBERS_MAX   10000U
+#define RECURSION_MAX 17U
+#define UNPACKED      8U /* times the policy's largest: all that is unpacked of one file */
+
+static struct amp_counter count_deaths = AMP_COUNTER("engine.worker_deaths", false);
+static struct amp_counter count_timeouts = AMP_COUNTER("engine.timeouts", false);
+static struct amp_counter count_spawned = AMP_COUNTER("engine.workers", false);
+
+static bool is_alive(const struct worker *w)
+{
+	return w->state != WORKER_GONE;
+}
+
+static bool is_current(const struct scand *s, const struct worker *w)
+{
+	return w->generation != 0 && w->generation == s->engine->generation;
+}
+
+unsigned workers_count(const struct scand *s)
+{
+	unsigned n = 0;
+
+	for (const struct worker *w = s->engine->workers; w; w = w->next)
+		n += is_alive(w);
+	return n;
+}
+
+unsigned workers_max(const struct scand *s)
+{
+	return s->engine->state ? s->engine->state->workers_max : 0;
+}
+
+static void worker_free(struct worker *w)
+{
+	struct worker **p = &w->scand->engine->workers;
+
+	while (*p && *p != w)
+		p = &(*p)->next;
+	if (*p)
+		*p = w->next;
+	if (w->channel)
+		amp_channel_free(w->channel);
+	witness_forget(w);
+	free(w);
+}
+
+void worker_put_case(struct worker *w)
+{
+	w->cases--;
+	if (w->state == WORKER_GONE && w->cases == 0)
+		worker_free(w);
+}
+
+void workers_free(struct scand *s)
+{
+	while (s->engine->workers)
+		worker_free(s->engine->workers);
+	s->engine->asked = s->engine->came = 0;
+}
+
+/* -- ends -- */
+
+static void leave(struct worker *w, enum worker_end end)
+{
+	if (w->channel)
+		amp_channel_free(w->channel);
+	w->channel = NULL;
+	if (w->state < WORKER_LEAVING) {
+		w->state = WORKER_LEAVING;
+		w->deadline_ns = amp_clock_monotonic() + LEAVE_NS;
+		engine_tick_later(w->scand);
+	}
+	if (w->end == END_NONE || end == END_LIAR)
+		w->end = end;
+}
+
+void worker_retire(struct worker *w)
+{
+	if (w->state < WORKER_LEAVING)
+		leave(w, END_RETIRED);
+}
+
+void worker_kill(struct worker *w, enum worker_end end)
+{
+	Amp__KillWorker k = AMP__KILL_WORKER__INIT;
+	struct engine *e = w->scand->engine;
+
+	k.serial = w->wire_serial;
+	if (is_alive(w) && e->channel)
+		amp_channel_send(e->channel, AMP_MSG_KILL_WORKER, 0, &k.base, NULL, 0);
+	leave(w, end);
+}
+
+/* What it had in hand goes to another. */
+static void failed(struct worker *w, const char *why)
+{
+	struct scan *c = w->scan;
+
+	w->scan = NULL;
+	if (!c)
+		return;
+	c->worker = NULL;
+	scans_worker_failed(w->scand, c, why);
+}
+
+static void on_end(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
+{
+	struct worker *w = arg;
+	struct scand *s = w->scand;
+	char text[256];
+
+	(void)ch;
+	if (end != AMP_CHANNEL_HOSTILE) {
+		leave(w, END_LOST);
+		failed(w, "the process that looked at it died");
+		return;
+	}
+	snprintf(text, sizeof(text), "one of its processes broke the protocol: %.150s", why);
+	engine_trouble(s, text);
+	worker_kill(w, END_LIAR);
+	witness_void(s, w);
+	failed(w, "the process that looked at it broke the protocol");
+}
+
+/* It died by itself: a crash, or it would have us believe that it just left. */
+static bool is_death(const struct worker *w, const Amp__WorkerGone *g)
+{
+	if (w->end == END_LOST)
+		return true;
+	return w->end == END_RETIRED && g->signal && g->signal != SIGKILL;
+}
+
+static struct worker *find(const struct scand *s, uint64_t wire_serial)
+{
+	struct worker *w = s->engine->workers;
+
+	while (w && !(is_alive(w) && w->wire_serial == wire_serial))
+		w = w->next;
+	return w;
+}
+
+int workers_gone(struct scand *s, const Amp__WorkerGone *g)
+{
+	struct worker *w = find(s, g->serial);
+
+	if (!w)
+		return -1;
+	leave(w, END_LOST); /* if nothing else ended it */
+	w->cases++;	    /* held */
+	failed(w, "the process that looked at it died");
+	if (is_death(w, g)) {
+		amp_counter_add(&count_deaths, 1);
+		s->engine->deaths++;
+		amp_warn("a process of the engine died by itself (signal %d, status %d)", g->signal,
+			 g->status);
+		witness_void(s, w);
+	}
+	w->state = WORKER_GONE;
+	worker_put_case(w);
+	scand_pump_later(s);
+	return 0;
+}
+
+/* -- what they say -- */
+
+static int on_verdict(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)ch;
+	return scans_answered(w->scand, w, m->id, (const Amp__ScanVerdict *)m->body);
+}
+
+static const struct amp_dispatch table[] = {
+	{AMP_MSG_SCAN_VERDICT, &amp__scan_verdict__descriptor, 4096, 0, 0, 0, on_verdict},
+};
+
+int workers_came(struct scand *s, struct amp_message *m)
+{
+	struct amp_channel_config c = {.name = "a worker",
+				       .table = table,
+				       .rows = sizeof(table) / sizeof(table[0]),
+				       .on_end = on_end};
+	const Amp__Worker *msg = (const Amp__Worker *)m->body;
+	struct engine *e = s->engine;
+	struct worker *w;
+
+	if (e->came >= e->asked || msg->serial == 0 || find(s, msg->serial))
+		return -1;
+	e->came++;
+	amp_counter_add(&count_spawned, 1);
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return 0; /* its end is closed, so it leaves */
+	w->scand = s;
+	w->serial = ++e->serial;
+	w->wire_serial = msg->serial;
+	w->wire_generation = msg->generation;
+	if (e->state && msg->generation == e->state->generation)
+		w->generation = e->generation;
+	w->since_ns = amp_clock_monotonic();
+	w->next = e->workers;
+	e->workers = w;
+	c.arg = w;
+	w->channel = amp_channel_new(s->base, amp_message_take_fd(m, 0), &c);
+	if (!w->channel || (e->state && msg->generation < e->state->generation))
+		worker_retire(w);
+	scand_pump_later(s);
+	return 0;
+}
+
+/* -- who may take what -- */
+
+static bool has_said(const struct scan *c, const struct worker *w)
+{
+	for (unsigned i = 0; i < c->opinions; i++)
+		if (c->opinion[i].worker == w)
+			return true;
+	return false;
+}
+
+static bool may_take(const struct scand *s, const struct worker *w, const struct scan *c)
+{
+	if (!is_current(s, w))
+		return false;
+	if (w->state == WORKER_FRESH)
+		return true;
+	return w->state == WORKER_IDLE && c->need != NEED_FRESH && w->for_root == c->for_root &&
+	       !has_said(c, w);
+}
+
+static unsigned busy(const struct scand *s, bool (*with)(const struct scan *c))
+{
+	unsigned n = 0;
+
+	for (const struct worker *w = s->engine->workers; w; w = w->next)
+		n += w->state == WORKER_BUSY && w->scan && with(w->scan);
+	return n;
+}
+
+static bool of_demand(const struct scan *c)
+{
+	return c->demand;
+}
+
+static bool of_others(const struct scan *c)
+{
+	return !c->for_root;
+}
+
+/* Half of them for scans on demand, and one that never has others' files in hand: as long as there
+ * are more than one. */
+static bool is_its_turn(const struct scand *s, const struct scan *c)
+{
+	unsigned max = workers_max(s);
+
+	if (c->demand && busy(s, of_demand) >= (max > 1 ? max / 2 : 1))
+		return false;
+	return c->for_root || max < 2 || busy(s, of_others) < max - 1;
+}
+
+struct worker *workers_find(struct scand *s, const struct scan *c)
+{
+	struct worker *found = NULL;
+
+	if (!is_its_turn(s, c))
+		return NULL;
+	for (struct worker *w = s->engine->workers; w; w = w->next)
+		if (may_take(s, w, c) && (!found || found->state == WORKER_FRESH))
+			found = w;
+	return found;
+}
+
+static void fill(const struct scand *s, const struct scan *c, Amp__Scan *m)
+{
+	uint64_t file = judge_scan_limit(s, false), archive = judge_scan_limit(s, true);
+
+	m->size = c->size;
+	m->max_file_size = file > archive ? file : archive;
+	if (m->max_file_size < c->size)
+		m->max_file_size = c->size; /* the policy changed since it was read */
+	m->max_scan_size = m->max_file_size * UNPACKED;
+	m->max_files = MEMBERS_MAX;
+	m->max_recursion = RECURSION_MAX;
+	m->max_ms = c->demand ? DEMAND_MS : ACCESS_MS;
+}
+
+void workers_send(struct worker *w, struct scan *c)
+{
+	Amp__Scan m = AMP__SCAN__INIT;
+
+	fill(w->scand, c, &m);
+	if (amp_channel_send(w->channel, AMP_MSG_SCAN, c->serial, &m.base, &c->snapshot, 1) != 0) {
+		amp_warn("a process of the engine cannot be asked; another will be");
+		worker_retire(w);
+		scans_again(w->scand, c, c->need);
+		return;
+	}
+	w->state = WORKER_BUSY;
+	w->for_root = c->for_root;
+	w->scan = c;
+	w->since_ns = amp_clock_monotonic();
+	w->deadline_ns = w->since_ns + (int64_t)(m.max_ms + GRACE_MS) * AMP_NS_PER_MS;
+	c->worker = w;
+	engine_tick_later(w->scand);
+}
+
+/* -- how many there are -- */
+
+static void spawn(struct scand *s, unsigned n)
+{
+	Amp__Spawn m = AMP__SPAWN__INIT;
+	struct engine *e = s->engine;
+
+	m.count = n;
+	if (n == 0 || amp_channel_send(e->channel, AMP_MSG_SPAWN, 0, &m.base, NULL, 0) != 0)
+		return;
+	e->asked += n;
+	e->asked_until_ns = amp_clock_monotonic() + SPAWN_NS;
+	engine_tick_later(s);
+}
+
+static unsigned awaited(const struct scand *s)
+{
+	const struct engine *e = s->engine;
+
+	return amp_clock_monotonic() < e->asked_until_ns ? (unsigned)(e->asked - e->came) : 0;
+}
+
+static unsigned in_state(const struct scand *s, enum worker_state state)
+{
+	unsigned n = 0;
+
+	for (const struct worker *w = s->engine->workers; w; w = w->next)
+		n += w->state == state;
+	return n;
+}
+
+/* The one that has had nothing to do for longest. */
+static struct worker *longest_idle(const struct scand *s, enum worker_state state)
+{
+	struct worker *found = NULL;
+
+	for (struct worker *w = s->engine->workers; w; w = w->next)
+		if (w->state == state && (!found || w->since_ns < found->since_ns))
+			found = w;
+	return found;
+}
+
+/* Fresh ones for what waits, and one in reserve. */
+void workers_want(struct scand *s, unsigned waiting)
+{
+	unsigned alive = workers_count(s) + awaited(s), max = workers_max(s);
+	unsigned fresh = in_state(s, WORKER_FRESH) + awaited(s);
+	unsigned wanted = waiting + 1 > fresh ? waiting + 1 - fresh : 0;
+	unsigned room = max > alive ? max - alive : 0;
+	struct worker *idle;
+
+	if (!s->engine->channel || engine_state(s) != ENGINE_READY)
+		return;
+	spawn(s, wanted < room ? wanted : room);
+	if (!waiting || fresh || room || in_state(s, WORKER_LEAVING))
+		return;
+	/* Those there are have had the other class, or a word in the case. */
+	idle = longest_idle(s, WORKER_IDLE);
+	if (idle)
+		worker_retire(idle);
+}
+
+void workers_signatures_changed(struct scand *s)
+{
+	const struct engine *e = s->engine;
+
+	for (struct worker *w = e->workers; w; w = w->next) {
+		if (w->wire_generation == e->state->generation)
+			w->generation = e->generation;
+		else if (w->state < WORKER_BUSY && w->wire_generation < e->state->generation)
+			worker_retire(w);
+	}
+}
+
+static void rest(struct scand *s, enum worker_state state, unsigned keep)
+{
+	int64_t before = amp_clock_monotonic() - REST_NS;
+	struct worker *w;
+
+	while (in_state(s, state) > keep && (w = longest_idle(s, state)) && w->since_ns < before)
+		worker_retire(w);
+}
+
+void workers_rest(struct scand *s)
+{
+	rest(s, WORKER_IDLE, 0);
+	rest(s, WORKER_FRESH, 1);
+}
+
+/* -- deadlines -- */
+
+static void overdue(struct worker *w)
+{
+	struct scand *s = w->scand;
+
+	if (w->state == WORKER_BUSY) {
+		amp_counter_add(&count_timeouts, 1);
+		s->engine->deaths++;
+		worker_kill(w, END_KILLED);
+		failed(w, "it took too long");
+		return;
+	}
+	w->deadline_ns = 0;
+	amp_room_hostile(s->room, AMP_ROLE_ENGINE, 0, s->engine->link_generation,
+			 "it does not tell the end of a worker");
+}
+
+static bool has_deadline(const struct worker *w)
+{
+	return (w->state == WORKER_BUSY || w->state == WORKER_LEAVING) && w->deadline_ns;
+}
+
+static struct worker *find_overdue(const struct scand *s, int64_t now)
+{
+	struct worker *w = s->engine->workers;
+
+	while (w && !(has_deadline(w) && now >= w->deadline_ns))
+		w = w->next;
+	return w;
+}
+
+void workers_tick(struct scand *s)
+{
+	int64_t now = amp_clock_monotonic();
+	bool more = now < s->engine->asked_until_ns && s->engine->asked > s->engine->came;
+	struct worker *w;
+
+	while ((w = find_overdue(s, now)))
+		overdue(w);
+	for (w = s->engine->workers; w; w = w->next)
+		more |= has_deadline(w);
+	if (more)
+		engine_tick_later(s);
+	scand_pump_later(s);
+}
