@@ -126,7 +126,12 @@ struct rig {
 	size_t kills;
 	uint64_t kill_id[SEEN];
 	char kill_detection[37];
+	char kill_signature[256];
 	int64_t kill_ctime;
+	size_t keeps;
+	bool silent_keeps; /* they are not answered */
+	uint64_t keep_id;
+	char keep_name[40];
 	bool answer_kills;
 	/* ampread */
 	uint8_t content; /* first byte of every file's SHA-256 */
@@ -218,9 +223,32 @@ static int mon_kill(struct amp_channel *ch, struct amp_message *m, void *arg)
 	(void)ch;
 	g->kill_id[g->kills++ % SEEN] = m->id;
 	snprintf(g->kill_detection, sizeof(g->kill_detection), "%s", k->detection_id);
+	snprintf(g->kill_signature, sizeof(g->kill_signature), "%s", k->signature);
 	g->kill_ctime = k->file->ctime_ns;
 	if (g->answer_kills)
 		rig_killed(g, m->id, k->detection_id, 0, false);
+	return 0;
+}
+
+static void rig_kept(struct rig *g, uint64_t id, const char *name)
+{
+	Amp__Kept k = AMP__KEPT__INIT;
+
+	k.name = (char *)(uintptr_t)name;
+	assert_int_equal(amp_channel_send(g->mon, AMP_MSG_KEPT, id, &k.base, NULL, 0), 0);
+}
+
+static int mon_keep(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct rig *g = arg;
+	const Amp__Keep *k = (const Amp__Keep *)m->body;
+
+	(void)ch;
+	g->keeps++;
+	g->keep_id = m->id;
+	snprintf(g->keep_name, sizeof(g->keep_name), "%s", k->name);
+	if (!g->silent_keeps)
+		rig_kept(g, m->id, k->name);
 	return 0;
 }
 
@@ -361,6 +389,8 @@ static int quard_allow_ack(struct amp_channel *ch, struct amp_message *m, void *
 
 static const struct amp_dispatch mon_rows[] = {
 	{AMP_MSG_KILL, &amp__kill__descriptor, 40000, 0, 0, 0, mon_kill},
+	{AMP_MSG_KEEP, &amp__keep__descriptor, AMP_MSG_MAX - 16, 0, 0, 0, mon_keep},
+	{AMP_MSG_SCAN_STATE, &amp__scan_state__descriptor, 1024, 0, 0, 0, mon_ignore},
 	{AMP_MSG_POLICY_ACK, &amp__policy_ack__descriptor, 64, 0, 0, 0, mon_ignore},
 	{AMP_MSG_REPAIR_WANTED, &amp__repair_wanted__descriptor, 4096, 0, 0, 0, mon_ignore},
 };
@@ -575,6 +605,9 @@ static UNUSED void rig_free(struct rig *g)
 	jobs_free(s);
 	readers_free(s);
 	quard_free(s);
+	brake_free(s);
+	foundation_free(s);
+	keep_free(s);
 	resolve_free(s);
 	judge_free(s);
 	walks_free(s);
@@ -591,6 +624,7 @@ static UNUSED void rig_free(struct rig *g)
 	if (s->cloud)
 		amp_channel_free(s->cloud);
 	close(s->proc);
+	free(s->bin_dir);
 	amp_channel_free(g->room.control);
 	amp_channel_free(g->mon);
 	if (g->reader)
