@@ -1,0 +1,441 @@
+/*
+ * tests/unit/test_engine_sets.c - the room's part: which set is in use, what is refused,
+ * workers from ampscand's wish to the word that they are gone, whoever dies.
+ */
+#include "enginetest.h"
+
+#include "ampscand/engine/engine.h"
+
+#include <event2/event.h>
+
+static struct engine e;
+static struct place place;
+static struct event *pulse;
+static struct wire far;
+static bool fault_raised;
+static char fault_text[1024];
+
+void __wrap_amp_room_fault(struct amp_room *room, enum amp_fault_number n, bool raised, const char *detail);
+void __wrap_amp_room_fault(struct amp_room *room, enum amp_fault_number n, bool raised, const char *detail)
+{
+	(void)room;
+	assert_int_equal(n, AMP_FAULT_DEFINITIONS);
+	fault_raised = raised;
+	snprintf(fault_text, sizeof(fault_text), "%s", detail);
+}
+
+/* What ampscand has heard. */
+static struct {
+	Amp__EngineState__State state;
+	uint64_t generation, signatures, alive, gone[128];
+	size_t gone_count, sets;
+	bool loading;
+	char refused[1024], path[256];
+	int fds[128];
+	uint64_t serials[128], generations[128];
+	size_t workers;
+	int32_t signals[128];
+} heard;
+
+static const struct amp_dispatch far_rows[] = {
+	{.type = AMP_MSG_ENGINE_STATE, .descriptor = &amp__engine_state__descriptor, .max_length = 65000},
+	{.type = AMP_MSG_WORKER,
+	 .descriptor = &amp__worker__descriptor,
+	 .max_length = 64,
+	 .min_fds = 1,
+	 .max_fds = 1},
+	{.type = AMP_MSG_WORKER_GONE, .descriptor = &amp__worker_gone__descriptor, .max_length = 64},
+};
+
+static void hear_state(const Amp__EngineState *m)
+{
+	heard.state = m->state;
+	heard.generation = m->generation;
+	heard.signatures = m->signatures;
+	heard.loading = m->loading;
+	heard.sets = m->n_sets;
+	snprintf(heard.refused, sizeof(heard.refused), "%s", m->refused);
+	heard.path[0] = '\0';
+	if (m->n_sets)
+		snprintf(heard.path, sizeof(heard.path), "%.*s", (int)m->sets[0]->path.len,
+			 (const char *)m->sets[0]->path.data);
+}
+
+static void hear(void)
+{
+	struct pollfd p = {.fd = far.fd, .events = POLLIN};
+	struct amp_message m;
+	const char *why;
+
+	while (far.fd >= 0 && poll(&p, 1, 0) == 1) {
+		if (wire_receive(&far, &m, &why) != 1)
+			return;
+		if (m.type == AMP_MSG_ENGINE_STATE) {
+			hear_state((const Amp__EngineState *)m.body);
+		} else if (m.type == AMP_MSG_WORKER) {
+			heard.serials[heard.workers] = ((const Amp__Worker *)m.body)->serial;
+			heard.generations[heard.workers] = ((const Amp__Worker *)m.body)->generation;
+			heard.fds[heard.workers++] = m.fds[0];
+		} else {
+			heard.signals[heard.gone_count] = ((const Amp__WorkerGone *)m.body)->signal;
+			heard.gone[heard.gone_count++] = ((const Amp__WorkerGone *)m.body)->serial;
+		}
+	}
+}
+
+static void on_pulse(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
+/* Turns the loop until it is so, or for too long. */
+#define AWAIT(condition)                                                                                     \
+	do {                                                                                                 \
+		int64_t until = amp_clock_monotonic() + 30 * AMP_NS_PER_SEC;                                 \
+                                                                                                             \
+		while (hear(), !(condition) && amp_clock_monotonic() < until)                                \
+			event_base_loop(e.base, EVLOOP_ONCE);                                                \
+		assert_true(condition);                                                                      \
+	} while (0)
+
+static void link_up(void)
+{
+	const struct amp_channel_config config = {.name = "test"};
+	int pair[2];
+
+	assert_int_equal(amp_channel_pair(pair), 0);
+	e.link++;
+	e.scand = amp_channel_new(e.base, pair[0], &config);
+	assert_non_null(e.scand);
+	assert_int_equal(wire_init(&far, pair[1], far_rows, 3), 0);
+	engine_tell_state(&e);
+}
+
+static void link_down(void)
+{
+	amp_channel_free(e.scand);
+	e.scand = NULL;
+	close(far.fd);
+	amp_arena_free(&far.arena);
+	far.fd = -1;
+	for (size_t i = 0; i < heard.workers; i++)
+		if (heard.fds[i] >= 0)
+			close(heard.fds[i]);
+	memset(&heard, 0, sizeof(heard));
+	fleet_link_ended(&e);
+}
+
+static void sign(const char *name, const char *more)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s%s", TESTFILE_HDB, more);
+	write_file(place.sig, name, text, strlen(text));
+}
+
+static int setup(void **state)
+{
+	const struct timeval often = {.tv_usec = 5000};
+
+	(void)state;
+	memset(&e, 0, sizeof(e));
+	memset(&heard, 0, sizeof(heard));
+	fault_raised = false;
+	place_make(&place);
+	e.dirs = place.dirs;
+	e.workers_max = 2;
+	e.base = event_base_new();
+	pulse = event_new(e.base, -1, EV_PERSIST, on_pulse, NULL);
+	if (!e.base || !pulse || event_add(pulse, &often) != 0)
+		return -1;
+	link_up();
+	return watch_open(&e) == 0 && watch_start(&e) == 0 && fleet_start(&e) == 0 ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	link_down();
+	for (struct zygote *z = e.zygotes; z; z = z->next) {
+		z->killed = true;
+		if (z->pid > 0)
+			kill(z->pid, SIGKILL);
+	}
+	e.refused[0] = '\0';
+	e.not_before_ns = INT64_MAX;
+	AWAIT(!e.zygotes);
+	for (unsigned i = 0; i < ENGINE_SLOTS; i++)
+		assert_true(slot_is_empty(&place, i));
+	event_free(pulse);
+	event_free(e.go);
+	event_free(e.bury);
+	event_free(e.again);
+	event_free(e.changed);
+	event_free(e.quiet);
+	event_base_free(e.base);
+	close(e.inotify);
+	place_free(&place);
+	return 0;
+}
+
+static void start_ready(void)
+{
+	sign("test.hdb", "");
+	assert_int_equal(sets_start(&e), 0);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY);
+}
+
+static void assert_scans(size_t worker)
+{
+	struct verdict v;
+
+	scan_data(heard.fds[worker], "fine", 4, &v);
+	assert_int_equal(v.result, AMP__SCAN_VERDICT__RESULT__CLEAN);
+}
+
+static void retire(size_t worker)
+{
+	close(heard.fds[worker]);
+	heard.fds[worker] = -1;
+}
+
+static void test_new_set(void **state)
+{
+	(void)state;
+	start_ready();
+	assert_int_equal(heard.generation, 1);
+	assert_int_equal(heard.signatures, 1);
+	assert_int_equal(heard.sets, 1);
+	assert_non_null(strstr(heard.path, "/sig/test.hdb"));
+	assert_false(fault_raised);
+	fleet_spawn(&e, 2);
+	AWAIT(heard.workers == 2);
+	assert_scans(0);
+	sign("test.hdb", "00000000000000000000000000000000:1:Other\n");
+	AWAIT(heard.generation == 2); /* it is watched */
+	assert_int_equal(heard.signatures, 2);
+	assert_scans(0);
+	fleet_spawn(&e, 1);
+	AWAIT(heard.workers == 3);
+	assert_int_equal(heard.generations[0], 1);
+	assert_int_equal(heard.generations[2], 2);
+	assert_scans(2);
+	retire(0);
+	AWAIT(heard.gone_count == 1);
+	assert_int_equal(heard.gone[0], heard.serials[0]);
+	assert_scans(1);
+	retire(1);
+	AWAIT(heard.gone_count == 2 && !e.zygotes->next);
+	assert_int_equal(e.zygotes->generation, 2);
+	sets_look(&e, true); /* no news */
+	assert_null(e.loading);
+}
+
+static void test_refused(void **state)
+{
+	char path[128];
+
+	(void)state;
+	start_ready();
+	write_file(place.sig, "bad.ndb", "no:signature\n", 13);
+	sets_look(&e, false);
+	AWAIT(heard.refused[0] && !heard.loading);
+	assert_int_equal(heard.state, AMP__ENGINE_STATE__STATE__READY);
+	assert_int_equal(heard.generation, 1);
+	assert_true(fault_raised);
+	assert_non_null(strstr(fault_text, "bad.ndb"));
+	fleet_spawn(&e, 1);
+	AWAIT(heard.workers == 1);
+	assert_scans(0);
+	sets_look(&e, false); /* not again, as long as they are the same */
+	assert_null(e.loading);
+	sets_look(&e, true);
+	assert_non_null(e.loading);
+	AWAIT(!heard.loading);
+	assert_true(fault_raised);
+	snprintf(path, sizeof(path), "%s/bad.ndb", place.sig);
+	assert_int_equal(unlink(path), 0);
+	sets_look(&e, false);
+	AWAIT(!heard.refused[0]);
+	assert_false(fault_raised);
+	assert_int_equal(heard.generation, 1);
+}
+
+static void test_empty(void **state)
+{
+	char path[128];
+
+	(void)state;
+	assert_int_equal(sets_start(&e), 0);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__EMPTY);
+	assert_true(fault_raised);
+	assert_non_null(strstr(fault_text, place.sig));
+	fleet_spawn(&e, 1);
+	sign("test.hdb", "");
+	sets_look(&e, false);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY);
+	assert_false(fault_raised);
+	assert_int_equal(heard.workers, 0);
+	snprintf(path, sizeof(path), "%s/test.hdb", place.sig);
+	assert_int_equal(unlink(path), 0);
+	sets_look(&e, false);
+	AWAIT(fault_raised);
+	assert_int_equal(heard.state, AMP__ENGINE_STATE__STATE__READY); /* the old ones stay */
+}
+
+static void test_zygote_dies_in_use(void **state)
+{
+	struct verdict v;
+
+	(void)state;
+	start_ready();
+	fleet_spawn(&e, 3);
+	AWAIT(heard.workers == 3);
+	kill(e.in_use->pid, SIGABRT);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__LOADING);
+	AWAIT(heard.gone_count == 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(heard.signals[i], SIGKILL);
+	receive_verdict(heard.fds[0], 7, &v);
+	assert_int_equal(v.result, AMP__SCAN_VERDICT__RESULT__NONE);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY && heard.generation == 2);
+	assert_false(fault_raised);
+	fleet_spawn(&e, 1);
+	AWAIT(heard.workers == 4);
+	assert_scans(3);
+	assert_int_equal(heard.gone_count, 3);
+}
+
+static void test_zygote_dies_loading(void **state)
+{
+	(void)state;
+	sign("test.hdb", "");
+	assert_int_equal(sets_start(&e), 0);
+	assert_int_equal(kill(e.loading->pid, SIGABRT), 0);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__EMPTY);
+	assert_string_equal(heard.refused, "died by signal 6 while loading");
+	assert_true(fault_raised);
+	sets_look(&e, false);
+	assert_null(e.loading);
+	sets_look(&e, true);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY);
+	assert_false(fault_raised);
+}
+
+/* Nothing is wrong with the set then. */
+static void test_zygote_killed_loading(void **state)
+{
+	(void)state;
+	sign("test.hdb", "");
+	assert_int_equal(sets_start(&e), 0);
+	assert_int_equal(kill(e.loading->pid, SIGKILL), 0);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY);
+	assert_false(fault_raised);
+}
+
+/* The room goes on; a reload gives it up. */
+static void test_zygote_hangs(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	sign("test.hdb", "");
+	assert_int_equal(sets_start(&e), 0);
+	pid = e.loading->pid;
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	for (int i = 0; i < 50; i++)
+		event_base_loop(e.base, EVLOOP_ONCE);
+	assert_int_equal(e.loading->pid, pid);
+	sets_look(&e, true);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY);
+	assert_false(fault_raised);
+	assert_int_not_equal(e.in_use->pid, pid);
+}
+
+static void test_limit(void **state)
+{
+	(void)state;
+	start_ready();
+	fleet_spawn(&e, 100);
+	AWAIT(heard.workers == 6); /* 2 * 2 + 2 */
+	fleet_spawn(&e, 1);
+	fleet_kill(&e, heard.serials[2]);
+	AWAIT(heard.gone_count == 1);
+	assert_int_equal(heard.gone[0], heard.serials[2]);
+	assert_int_equal(heard.signals[0], SIGKILL);
+	for (int i = 0; i < 20; i++)
+		event_base_loop(e.base, EVLOOP_ONCE);
+	hear();
+	assert_int_equal(heard.workers, 6);
+	fleet_spawn(&e, 1);
+	AWAIT(heard.workers == 7);
+	fleet_kill(&e, heard.serials[2]); /* nobody any more */
+	fleet_kill(&e, 4711);
+	assert_scans(6);
+}
+
+/* Those of a link that ended are killed and not told to the next; it gets its own at once. */
+static void test_link(void **state)
+{
+	(void)state;
+	start_ready();
+	fleet_spawn(&e, 6);
+	AWAIT(heard.workers == 6);
+	link_down();
+	link_up();
+	fleet_spawn(&e, 6);
+	AWAIT(heard.workers == 6);
+	assert_int_equal(heard.state, AMP__ENGINE_STATE__STATE__READY);
+	assert_int_equal(heard.gone_count, 0);
+	assert_true(heard.serials[0] > 6);
+	assert_scans(5);
+}
+
+static void test_after(void **state)
+{
+	uint64_t first;
+
+	(void)state;
+	e.reload_after = true;
+	start_ready();
+	first = e.in_use->number;
+	fleet_spawn(&e, 1);
+	AWAIT(heard.workers == 1);
+	sign("test.hdb", "00000000000000000000000000000000:1:Other\n");
+	sets_look(&e, false);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__LOADING);
+	assert_null(e.loading); /* the old one goes first, with its workers */
+	assert_scans(0);
+	fleet_spawn(&e, 1);
+	retire(0);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY);
+	assert_int_equal(heard.generation, 2);
+	assert_null(e.zygotes->next);
+	assert_int_not_equal(e.zygotes->number, first);
+	assert_int_equal(heard.workers, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_new_set, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_dies_in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_dies_loading, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_killed_loading, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_hangs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_after, setup, teardown),
+	};
+
+	if (amp_sha256_setup() != 0 || adapter_setup() != 0 ||
+	    prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L) != 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) != 0)
+		return 1;
+	amp_log_open("engine", STDERR_FILENO, AMP_LOG_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
