@@ -190,7 +190,7 @@ static int run_zygote(void)
 {
 	static struct engine_dirs dirs = {.slots = "/slot", .memory = 256 << 20};
 	const pid_t self = getpid();
-	int pair[2];
+	int pair[2], rc;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -199,7 +199,12 @@ static int run_zygote(void)
 	if (pid == 0)
 		zygote_main(&dirs, pair[1], 1, self);
 	close(pair[1]);
-	return pid < 0 ? 2 : listen_to(pair[0]);
+	rc = pid < 0 ? 2 : listen_to(pair[0]);
+	/* It leaves with its pair. Who is not buried counts as one of its user's processes. */
+	close(pair[0]);
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+	return rc;
 }
 
 static int be_room(void)
