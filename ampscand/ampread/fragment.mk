@@ -7,12 +7,19 @@ ampscand_ampread_libampread_a_SOURCES = \
 	ampscand/ampread/hash.c ampscand/ampread/hash.h \
 	ampscand/ampread/job.c ampscand/ampread/job.h \
 	ampscand/ampread/open.c ampscand/ampread/open.h \
+	ampscand/ampread/pseudo.c ampscand/ampread/pseudo.h \
 	ampscand/ampread/reader.c ampscand/ampread/reader.h \
 	ampscand/ampread/readroom.c ampscand/ampread/readroom.h \
 	ampscand/ampread/snapshot.c ampscand/ampread/snapshot.h \
+	ampscand/ampread/subdirs.c ampscand/ampread/subdirs.h \
+	ampscand/ampread/tree.c ampscand/ampread/tree.h \
+	ampscand/ampread/treebatch.c ampscand/ampread/treebatch.h \
+	ampscand/ampread/treelevels.c ampscand/ampread/treelevels.h \
+	ampscand/ampread/treetop.c ampscand/ampread/treetop.h \
 	ampscand/ampread/walk.c ampscand/ampread/walk.h \
 	ampscand/ampread/walkfile.c ampscand/ampread/walkfile.h \
 	ampscand/ampread/walkstack.c ampscand/ampread/walkstack.h \
+	ampscand/ampread/walkwire.c ampscand/ampread/walkwire.h \
 	ampscand/ampread/walks.c ampscand/ampread/walks.h
 
 bin_PROGRAMS += ampscand/ampread/ampread

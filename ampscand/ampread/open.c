@@ -27,6 +27,11 @@ int amp_open_setup(void)
 	return proc_fd < 0 ? -1 : 0;
 }
 
+int amp_open_proc(const char *name)
+{
+	return openat(proc_fd, name, O_RDONLY | O_CLOEXEC);
+}
+
 int amp_open_mount(const char *mount_point, uint64_t fsid)
 {
 	uint64_t there;

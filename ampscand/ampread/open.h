@@ -29,6 +29,9 @@ typedef Amp__ReadResult__Status amp_read_status;
 /* Before the drop: opens /proc. 0, or -1 and errno. */
 int amp_open_setup(void);
 
+/* A file below /proc, for reading. fd, or -1 and errno. */
+int amp_open_proc(const char *name);
+
 /*
  * Directory fd of the file system `fsid` at mount_point, or -1 and errno
  * (ENODEV: mount_point leads to another file system).

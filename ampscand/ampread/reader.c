@@ -325,6 +325,14 @@ static int on_credit(struct amp_channel *ch, struct amp_message *m, void *arg)
 	return 0;
 }
 
+static int on_go(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct amp_reader *r = arg;
+
+	(void)ch;
+	return amp_walks_go(r->walks, ((const Amp__WalkGo *)m->body)->walk_id);
+}
+
 static int on_cancel(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	struct amp_reader *r = arg;
@@ -338,8 +346,9 @@ static int on_cancel(struct amp_channel *ch, struct amp_message *m, void *arg)
 
 static const struct amp_dispatch table[] = {
 	{AMP_MSG_READ, &amp__read__descriptor, BODY_MAX, 0, AMP_MSG_MAX_FDS, 0, on_read},
-	{AMP_MSG_WALK, &amp__walk__descriptor, AMP_PATH_MAX + 1024, 0, 0, 0, on_walk},
+	{AMP_MSG_WALK, &amp__walk__descriptor, BODY_MAX, 0, 0, 0, on_walk},
 	{AMP_MSG_WALK_CREDIT, &amp__walk_credit__descriptor, 64, 0, 0, 0, on_credit},
+	{AMP_MSG_WALK_GO, &amp__walk_go__descriptor, 64, 0, 0, 0, on_go},
 	{AMP_MSG_WALK_CANCEL, &amp__walk_cancel__descriptor, 64, 0, 0, 0, on_cancel},
 };
 

@@ -4,7 +4,6 @@
 #include "walk.h"
 
 #include "clock.h"
-#include "walkfile.h"
 #include "walkstack.h"
 
 #include <dirent.h>
@@ -19,8 +18,7 @@
 #define STACK_BYTES  ((size_t)64 * 1024 * 1024)
 #define CHILDREN     4096U
 #define BUFFER	     ((size_t)32 * 1024)
-#define BATCH_BYTES  (AMP_MSG_MAX - 1024U)
-#define ENTRY_BYTES  200U  /* of a WalkEntry without handles and name, at most */
+#define SNAPSHOTS    4U	   /* in memory at once */
 #define DEPTH_MAX    2048U /* by names; deeper has no path of PATH_MAX anyway */
 #define NAME_SIZE    1024U /* vfat has names of 765 bytes */
 #define MOUNT_AGE_NS AMP_NS_PER_SEC
@@ -46,7 +44,8 @@ struct amp_walk {
 	uint32_t dir;	   /* frame of dir_fd */
 	uint32_t children; /* pushed in this visit */
 	bool named;	   /* batch.path is that of dir_fd */
-	bool reading;	   /* `file`, the entry after the last of the batch */
+	uint64_t snapshot_max, archive_max;
+	bool reading; /* `file`, the entry after the last of the batch */
 	struct amp_walk_file file;
 	size_t at, length; /* in buffer */
 	struct amp_walk_batch batch;
@@ -120,6 +119,12 @@ void amp_walk_by_names(struct amp_walk *w)
 	w->names_permitted = true;
 }
 
+void amp_walk_keep(struct amp_walk *w, uint64_t snapshot_max, uint64_t archive_max)
+{
+	w->snapshot_max = snapshot_max;
+	w->archive_max = archive_max;
+}
+
 void amp_walk_set_limits(struct amp_walk *w, size_t stack_bytes, uint32_t children)
 {
 	w->stack.limit = stack_bytes;
@@ -163,6 +168,7 @@ void amp_walk_free(struct amp_walk *w)
 	if (!w)
 		return;
 	amp_walk_give_up(w);
+	amp_walk_batch_clear(w);
 	amp_walk_stack_free(&w->stack);
 	free(w->mount_point);
 	free(w);
@@ -383,7 +389,8 @@ static void entry_added(struct amp_walk *w)
 	struct amp_walk_batch *b = &w->batch;
 	const struct amp_walk_entry *e = &b->entries[b->count];
 
-	b->bytes += ENTRY_BYTES + b->directory.size + e->file.size + e->name_length;
+	b->bytes += AMP_WALK_ENTRY_BYTES + b->directory.size + e->file.size + e->name_length;
+	b->snapshots += e->has_snapshot;
 	b->count++;
 }
 
@@ -400,11 +407,7 @@ static void file_over(struct amp_walk *w)
 	w->unreadable += !out->has_sha;
 	if (w->file.handle.size == 0)
 		return;
-	e->file = w->file.handle;
-	e->identity = out->identity;
-	e->has_sha = out->has_sha;
-	e->script = out->script;
-	memcpy(e->sha, out->sha, sizeof(e->sha));
+	amp_walk_entry_read(e, &w->file);
 	entry_added(w);
 }
 
@@ -433,16 +436,15 @@ static void add_file(struct amp_walk *w, const char *name, const struct statx *s
 		return;
 	}
 	name_directory(w);
-	/* vfat has names above NAME_MAX bytes: cut for display, the file is named by its handle. */
-	e->name_length = strnlen(name, AMP_NAME_MAX);
-	memcpy(e->name, name, e->name_length);
-	e->name[e->name_length] = '\0';
+	amp_walk_entry_name(e, name);
 	if (!w->by_names) {
 		entry_added(w);
 		return;
 	}
 	w->reading = amp_walk_file_begin(&w->file, w->dir_fd, name);
-	if (!w->reading)
+	if (w->reading)
+		amp_hash_keep(&w->file.hash, w->snapshot_max, w->archive_max);
+	else
 		file_over(w);
 }
 
@@ -484,8 +486,8 @@ static void consider(struct amp_walk *w, const struct dirent64 *d)
 /* Room for one more entry of any size in the batch. */
 static bool batch_full(const struct amp_walk_batch *b, uint32_t budget)
 {
-	return b->count >= budget || b->count >= AMP_WALK_BATCH ||
-	       b->bytes + ENTRY_BYTES + 2 * AMP_FILE_HANDLE_MAX + AMP_NAME_MAX > BATCH_BYTES;
+	return b->count >= budget || b->count >= AMP_WALK_BATCH || b->snapshots >= SNAPSHOTS ||
+	       b->bytes + AMP_WALK_ENTRY_MAX > AMP_WALK_BATCH_BYTES;
 }
 
 /* Children wait on the stack, so a wide directory is left and taken up again
@@ -536,9 +538,40 @@ struct amp_walk_batch *amp_walk_batch(struct amp_walk *w)
 	return &w->batch;
 }
 
+void amp_walk_entry_read(struct amp_walk_entry *e, const struct amp_walk_file *f)
+{
+	const struct amp_read_outcome *out = &f->out;
+
+	e->file = f->handle;
+	e->identity = out->identity;
+	e->has_sha = out->has_sha;
+	e->script = out->script;
+	e->archive = out->archive;
+	e->has_snapshot = out->has_snapshot;
+	e->snapshot = out->snapshot;
+	memcpy(e->sha, out->sha, sizeof(e->sha));
+}
+
+/* vfat has names above NAME_MAX bytes. */
+void amp_walk_entry_name(struct amp_walk_entry *e, const char *name)
+{
+	e->name_length = strnlen(name, AMP_NAME_MAX);
+	memcpy(e->name, name, e->name_length);
+	e->name[e->name_length] = '\0';
+}
+
+void amp_walk_entry_clear(struct amp_walk_entry *e)
+{
+	if (e->has_snapshot)
+		close(e->snapshot);
+	e->has_snapshot = false;
+}
+
 void amp_walk_batch_clear(struct amp_walk *w)
 {
-	w->batch.count = 0;
+	for (uint32_t i = 0; i < w->batch.count; i++)
+		amp_walk_entry_clear(&w->batch.entries[i]);
+	w->batch.count = w->batch.snapshots = 0;
 	w->batch.bytes = w->named ? w->batch.path_length : 0;
 }
 

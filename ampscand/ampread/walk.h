@@ -20,6 +20,7 @@
 #include "open.h"
 #include "proto/types.h"
 #include "sha256.h"
+#include "walkfile.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,18 +28,38 @@
 struct amp_walk_entry {
 	struct amp_handle file;
 	struct amp_identity identity;
-	bool has_sha, script; /* by names only */
+	bool has_sha, script, archive, has_snapshot; /* by names only */
+	int snapshot;
 	uint8_t sha[AMP_SHA256_SIZE];
 	char name[AMP_NAME_MAX + 1];
 	size_t name_length;
 };
+
+/* What is not judged, by ordered walks (tree.h). */
+struct amp_walk_odd {
+	Amp__WalkOdd__Kind kind;
+	char name[AMP_NAME_MAX]; /* no NUL; cut */
+	size_t name_length;	 /* 0: the directory itself */
+};
+
+/* Bounds of a message: bytes of its entries, of one without handles and name, of one at most. */
+#define AMP_WALK_BATCH_BYTES (AMP_MSG_MAX - 1024U)
+#define AMP_WALK_ENTRY_BYTES 200U
+#define AMP_WALK_ENTRY_MAX   (AMP_WALK_ENTRY_BYTES + 2 * AMP_FILE_HANDLE_MAX + AMP_NAME_MAX)
+
+/* What a walk that reads files by itself found out, into the entry. */
+void amp_walk_entry_read(struct amp_walk_entry *e, const struct amp_walk_file *f);
+/* Cut to AMP_NAME_MAX, for display: the file is named by its handle. */
+void amp_walk_entry_name(struct amp_walk_entry *e, const char *name);
+/* Closes its snapshot. */
+void amp_walk_entry_clear(struct amp_walk_entry *e);
 
 /* Entries of one directory. */
 struct amp_walk_batch {
 	struct amp_handle directory; /* size 0: by names */
 	char path[AMP_OPEN_PATH_SIZE];
 	size_t path_length; /* 0: the directory has no host path */
-	uint32_t count;
+	uint32_t count, snapshots;
 	size_t bytes; /* of the message, at most */
 	struct amp_walk_entry entries[AMP_WALK_BATCH];
 };
@@ -52,6 +73,8 @@ void amp_walk_free(struct amp_walk *w);
 
 /* Before the first step: where there are no handles, go by names. */
 void amp_walk_by_names(struct amp_walk *w);
+/* ... and keep what is read, as amp_hash_keep(). */
+void amp_walk_keep(struct amp_walk *w, uint64_t snapshot_max, uint64_t archive_max);
 
 /*
  * One step: about one buffer of directory entries, or 2 MiB of a file. False: more steps are

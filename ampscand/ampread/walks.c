@@ -6,23 +6,27 @@
 #include "counter.h"
 #include "log.h"
 #include "open.h"
+#include "tree.h"
 #include "walk.h"
+#include "walkwire.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* One walk. `walk` is the I/O thread's while `running`, else the loop's. */
+/* One walk. `walk` or `tree`, the other is NULL, is the I/O thread's while `running`, else the loop's. */
 struct walking {
 	struct amp_io_job io; /* first */
 	struct amp_walks *owner;
 	struct walking *next;
 	struct amp_walk *walk;
+	struct amp_tree *tree; /* an ordered one */
 	uint64_t id;
 	uint64_t credit;
 	uint32_t budget; /* of the run in hand */
 	bool running;
+	bool marked;		/* waits for a GO */
 	_Atomic bool cancelled; /* nobody waits for it */
 	bool tell;		/* ... but its end is to be told */
 };
@@ -31,10 +35,6 @@ struct amp_walks {
 	struct amp_iothread *io;
 	struct amp_channel *channel;
 	struct walking *first;
-	/* One message's parts; too large for the stack. */
-	Amp__WalkEntry entries[AMP_WALK_BATCH], *list[AMP_WALK_BATCH];
-	Amp__Handle files[AMP_WALK_BATCH], directory;
-	Amp__Identity identities[AMP_WALK_BATCH];
 };
 
 static struct amp_counter c_walks = AMP_COUNTER("walk.started", false);
@@ -59,6 +59,7 @@ static void walking_free(struct walking *k)
 		at = &(*at)->next;
 	*at = k->next;
 	amp_walk_free(k->walk);
+	amp_tree_free(k->tree);
 	free(k);
 }
 
@@ -71,82 +72,130 @@ void amp_walks_free(struct amp_walks *s)
 	free(s);
 }
 
-static void post(struct amp_walks *s, uint16_t type, const ProtobufCMessage *body)
+/* rc of a message that was to be sent. */
+static void sent(int rc)
 {
-	if (!s->channel)
-		return;
-	if (amp_channel_send(s->channel, type, 0, body, NULL, 0) == 0 || errno == ENOTCONN)
+	if (rc == 0 || errno == ENOTCONN)
 		return;
 	amp_counter_add(&c_unsent, 1);
 	amp_error("a message of a walk could not be sent to ampscand: %s", strerror(errno));
 }
 
-static void send_done(struct amp_walks *s, uint64_t id, const struct amp_walk_totals *t)
-{
-	Amp__WalkDone done = AMP__WALK_DONE__INIT;
-
-	done.walk_id = id;
-	done.seen = t->seen;
-	done.unreadable = t->unreadable;
-	done.too_deep = t->too_deep;
-	if (t->error)
-		done.error = (char *)(uintptr_t)t->error;
-	post(s, AMP_MSG_WALK_DONE, &done.base);
-}
-
 static void refuse(struct amp_walks *s, uint64_t id, const char *why)
 {
-	struct amp_walk_totals t = {.error = why};
+	struct amp_tree_totals t = {.walk = {.error = why}};
 
-	send_done(s, id, &t);
+	sent(amp_walk_send_done(s->channel, id, &t));
 }
 
-static void entry_to_wire(struct amp_walks *s, uint32_t i, const struct amp_walk_entry *e)
+static void totals_of(const struct walking *k, struct amp_tree_totals *t)
 {
-	Amp__WalkEntry *wire = &s->entries[i];
+	memset(t, 0, sizeof(*t));
+	if (k->tree)
+		amp_tree_totals(k->tree, t);
+	else
+		amp_walk_totals(k->walk, &t->walk);
+}
 
-	amp__walk_entry__init(wire);
-	amp__handle__init(&s->files[i]);
-	amp__identity__init(&s->identities[i]);
-	amp_handle_to_wire(&e->file, &s->files[i]);
-	amp_identity_to_wire(&e->identity, &s->identities[i]);
-	if (s->directory.bytes.len > 0)
-		wire->directory = &s->directory;
-	if (e->has_sha) {
-		wire->sha256.data = (uint8_t *)(uintptr_t)e->sha;
-		wire->sha256.len = sizeof(e->sha);
+static void send_part(struct walking *k, struct amp_walk_part *part)
+{
+	struct amp_tree_totals t;
+
+	totals_of(k, &t);
+	part->walk_id = k->id;
+	part->seen = t.walk.seen;
+	part->fsid = t.fsid;
+	k->credit -= part->count;
+	sent(amp_walk_send_entries(k->owner->channel, part));
+}
+
+static void send_tree_batch(struct walking *k)
+{
+	struct amp_tree_batch *b = amp_tree_batch(k->tree);
+
+	for (uint32_t i = 0; i < b->part_count; i++) {
+		const struct amp_tree_part *p = &b->parts[i];
+		struct amp_walk_part part = {
+			.directory = &p->directory,
+			.path = b->paths + p->path,
+			.path_length = p->path_length,
+			.entries = b->entries + p->first,
+			.count = p->count,
+			.odds = b->odds + p->first_odd,
+			.odd_count = p->odd_count,
+		};
+
+		send_part(k, &part);
 	}
-	wire->script = e->script;
-	wire->file = &s->files[i];
-	wire->identity = &s->identities[i];
-	wire->name.data = (uint8_t *)(uintptr_t)e->name;
-	wire->name.len = e->name_length;
-	s->list[i] = wire;
+	amp_tree_batch_clear(b);
 }
 
-static void send_batch(struct walking *k)
+static void send_walk_batch(struct walking *k)
 {
-	struct amp_walks *s = k->owner;
 	struct amp_walk_batch *b = amp_walk_batch(k->walk);
-	Amp__WalkEntries message = AMP__WALK_ENTRIES__INIT;
-	struct amp_walk_totals t;
+	struct amp_walk_part part = {
+		.directory = &b->directory,
+		.path = b->path,
+		.path_length = b->path_length,
+		.entries = b->entries,
+		.count = b->count,
+	};
 
 	if (b->count == 0)
 		return;
-	amp__handle__init(&s->directory);
-	amp_handle_to_wire(&b->directory, &s->directory);
-	for (uint32_t i = 0; i < b->count; i++)
-		entry_to_wire(s, i, &b->entries[i]);
-	amp_walk_totals(k->walk, &t);
-	message.walk_id = k->id;
-	message.directory_path.data = (uint8_t *)b->path;
-	message.directory_path.len = b->path_length;
-	message.entries = s->list;
-	message.n_entries = b->count;
-	message.seen = t.seen;
-	k->credit -= b->count;
-	post(s, AMP_MSG_WALK_ENTRIES, &message.base);
+	send_part(k, &part);
 	amp_walk_batch_clear(k->walk);
+}
+
+static void send_mark(struct walking *k)
+{
+	struct amp_tree_totals t;
+	size_t length;
+	const char *path = amp_tree_mark(k->tree, &length);
+
+	if (!path)
+		return;
+	amp_tree_totals(k->tree, &t);
+	k->marked = true;
+	sent(amp_walk_send_mark(k->owner->channel, k->id, path, length, t.directories));
+}
+
+static void send_found(struct walking *k)
+{
+	if (!k->tree) {
+		send_walk_batch(k);
+		return;
+	}
+	send_tree_batch(k);
+	send_mark(k);
+}
+
+static bool is_over(const struct walking *k)
+{
+	return k->tree ? amp_tree_over(k->tree) : amp_walk_over(k->walk);
+}
+
+static void rest(struct walking *k)
+{
+	if (k->tree)
+		amp_tree_rest(k->tree);
+	else
+		amp_walk_rest(k->walk);
+}
+
+/* In the thread. */
+static bool step(struct walking *k)
+{
+	return k->tree ? amp_tree_step(k->tree, k->budget) : amp_walk_step(k->walk, k->budget);
+}
+
+/* In the thread. */
+static void give_up(struct walking *k)
+{
+	if (k->tree)
+		amp_tree_give_up(k->tree);
+	else
+		amp_walk_give_up(k->walk);
 }
 
 /* Sends the walk into the thread if it may go on. */
@@ -154,7 +203,7 @@ static void pump(struct walking *k)
 {
 	struct amp_walks *s = k->owner;
 
-	if (k->running || k->credit == 0 || !s->channel || amp_channel_full(s->channel))
+	if (k->running || k->marked || k->credit == 0 || !s->channel || amp_channel_full(s->channel))
 		return;
 	k->budget = k->credit < AMP_WALK_BATCH ? (uint32_t)k->credit : AMP_WALK_BATCH;
 	k->running = true;
@@ -173,23 +222,23 @@ static bool walking_run(struct amp_io_job *io)
 	bool back = true;
 
 	if (atomic_load(&k->cancelled))
-		amp_walk_give_up(k->walk);
+		give_up(k);
 	else
-		back = amp_walk_step(k->walk, k->budget);
+		back = step(k);
 	amp_io_step(k->owner->io);
 	return back;
 }
 
 static void finish(struct walking *k, const char *error)
 {
-	struct amp_walk_totals t;
+	struct amp_tree_totals t;
 
-	amp_walk_totals(k->walk, &t);
+	totals_of(k, &t);
 	if (error)
-		t.error = error;
-	amp_counter_add(&c_unreadable, t.unreadable);
-	amp_counter_add(&c_too_deep, t.too_deep);
-	send_done(k->owner, k->id, &t);
+		t.walk.error = error;
+	amp_counter_add(&c_unreadable, t.walk.unreadable);
+	amp_counter_add(&c_too_deep, t.walk.too_deep);
+	sent(amp_walk_send_done(k->owner->channel, k->id, &t));
 	walking_free(k);
 }
 
@@ -205,16 +254,16 @@ static void walking_done(struct amp_io_job *io)
 			walking_free(k);
 		return;
 	}
-	send_batch(k);
-	if (amp_walk_over(k->walk)) {
+	send_found(k);
+	if (is_over(k)) {
 		finish(k, NULL);
 		return;
 	}
 	pump(k);
-	/* Waiting for credit or the channel: an open directory would hold up
+	/* Waiting for credit, a GO or the channel: an open directory would hold up
 	 * umount(8). Closing one that was only read waits for nothing. */
 	if (!k->running)
-		amp_walk_rest(k->walk);
+		rest(k);
 }
 
 /* The walk of that id that somebody waits for. */
@@ -227,19 +276,45 @@ static struct walking *find(struct amp_walks *s, uint64_t id)
 	return k;
 }
 
+/* 0, or -1 and errno. */
+static int make_tree(struct walking *k, const Amp__Walk *ask)
+{
+	const struct amp_tree_ask a = {
+		.path = (const char *)ask->path.data,
+		.path_length = ask->path.len,
+		.resume = (const char *)ask->resume.data,
+		.resume_length = ask->resume.len,
+		.since_ns = ask->since_ns,
+		.names_permitted = ask->by_path,
+		.snapshot_max = ask->snapshot_max,
+		.archive_max = ask->archive_max,
+	};
+
+	k->tree = amp_tree_new(&a);
+	return k->tree ? 0 : -1;
+}
+
+static int make_walk(struct walking *k, const Amp__Walk *ask, const struct amp_handle *top)
+{
+	k->walk = amp_walk_new(ask->fsid, ask->mount_point.data, ask->mount_point.len, top, ask->since_ns);
+	if (!k->walk)
+		return -1;
+	if (ask->by_path)
+		amp_walk_by_names(k->walk);
+	amp_walk_keep(k->walk, ask->snapshot_max, ask->archive_max);
+	return 0;
+}
+
 static struct walking *walking_new(struct amp_walks *s, const Amp__Walk *ask, const struct amp_handle *top)
 {
 	struct walking *k = calloc(1, sizeof(*k));
 
 	if (!k)
 		return NULL;
-	k->walk = amp_walk_new(ask->fsid, ask->mount_point.data, ask->mount_point.len, top, ask->since_ns);
-	if (!k->walk) {
+	if ((ask->ordered ? make_tree(k, ask) : make_walk(k, ask, top)) < 0) {
 		free(k);
 		return NULL;
 	}
-	if (ask->by_path)
-		amp_walk_by_names(k->walk);
 	k->io.run = walking_run;
 	k->io.done = walking_done;
 	k->owner = s;
@@ -250,12 +325,20 @@ static struct walking *walking_new(struct amp_walks *s, const Amp__Walk *ask, co
 	return k;
 }
 
+/* A path, which people choose, is refused in words if it is none. */
+static bool ask_is_valid(const Amp__Walk *ask)
+{
+	if (ask->ordered)
+		return !ask->top;
+	return ask->path.len == 0 && ask->resume.len == 0 && amp_open_mount_point_valid(&ask->mount_point);
+}
+
 int amp_walks_start(struct amp_walks *s, const Amp__Walk *ask)
 {
 	struct amp_handle top = {.size = 0};
 	struct walking *k;
 
-	if (!amp_open_mount_point_valid(&ask->mount_point) || find(s, ask->walk_id))
+	if (!ask_is_valid(ask) || find(s, ask->walk_id))
 		return -1;
 	if (ask->top && amp_handle_from_wire(ask->top, &top) < 0)
 		return -1;
@@ -265,7 +348,7 @@ int amp_walks_start(struct amp_walks *s, const Amp__Walk *ask)
 	}
 	k = walking_new(s, ask, &top);
 	if (!k) {
-		refuse(s, ask->walk_id, "no memory");
+		refuse(s, ask->walk_id, errno == EINVAL ? "no such path can be walked" : "no memory");
 		return 0;
 	}
 	amp_counter_add(&c_walks, 1);
@@ -282,6 +365,20 @@ void amp_walks_credit(struct amp_walks *s, uint64_t walk_id, uint32_t credit)
 		return;
 	k->credit += credit;
 	pump(k);
+}
+
+int amp_walks_go(struct amp_walks *s, uint64_t walk_id)
+{
+	struct walking *k = find(s, walk_id);
+
+	/* As with a credit; but who goes on without having been told to wait counts wrongly. */
+	if (!k)
+		return 0;
+	if (!k->marked)
+		return -1;
+	k->marked = false;
+	pump(k);
+	return 0;
 }
 
 void amp_walks_cancel(struct amp_walks *s, uint64_t walk_id)

@@ -2,8 +2,8 @@
  * ampscand/ampread/walks.h - the walks that ampscand asked for.
  *
  * Owns: up to four walks at once, their credit, cancelling, the messages.
- * A walk without credit rests: nothing open, nothing queued.
- * Must not own: the walking (walk.h).
+ * A walk without credit or that waits for a GO rests: nothing open, nothing queued.
+ * Must not own: the walking (walk.h; tree.h where it is ordered), the messages' form (walkwire.h).
  */
 #ifndef AMP_WALKS_H
 #define AMP_WALKS_H
@@ -29,6 +29,7 @@ void amp_walks_unlink(struct amp_walks *s);
 /* Handlers of the messages. -1: the message breaks the protocol. */
 int amp_walks_start(struct amp_walks *s, const Amp__Walk *ask);
 void amp_walks_credit(struct amp_walks *s, uint64_t walk_id, uint32_t credit);
+int amp_walks_go(struct amp_walks *s, uint64_t walk_id);
 void amp_walks_cancel(struct amp_walks *s, uint64_t walk_id);
 
 /* The channel takes more again. */

@@ -1,0 +1,45 @@
+/*
+ * ampscand/ampread/subdirs.h - the names of a directory's subdirectories, in order.
+ *
+ * Owns: the names, sorted by their bytes, in bounded memory: of more than fit it
+ * keeps those that come first and says that there are more; then the directory is
+ * gone through again for those behind the last.
+ * Must not own: reading the directory.
+ */
+#ifndef AMP_SUBDIRS_H
+#define AMP_SUBDIRS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Zeroed: empty. */
+struct amp_subdirs {
+	char *text; /* names, each with its NUL */
+	size_t size, room;
+	uint32_t *at; /* where in the text */
+	uint32_t count, at_room;
+	uint32_t next;
+	uint32_t top;	/* more: where the last one kept is */
+	size_t limit;	/* bytes of both */
+	bool more;	/* others come after these */
+	char *from;	/* those before it are not taken; NULL: all are */
+	bool with_from; /* it itself is */
+};
+
+/* Takes names anew. from (copied; may be NULL): those behind it, and it itself if with_from. 0, or -1: no
+ * memory. */
+int amp_subdirs_begin(struct amp_subdirs *s, size_t limit, const char *from, bool with_from);
+int amp_subdirs_add(struct amp_subdirs *s, const char *name);
+/* All were added. */
+void amp_subdirs_end(struct amp_subdirs *s);
+
+/* The next name, valid until the next begin or free; NULL: none of these is left. */
+const char *amp_subdirs_next(struct amp_subdirs *s);
+/* The one taken last; NULL: none was. */
+const char *amp_subdirs_last(const struct amp_subdirs *s);
+
+size_t amp_subdirs_bytes(const struct amp_subdirs *s);
+void amp_subdirs_free(struct amp_subdirs *s);
+
+#endif
