@@ -27,6 +27,9 @@ static json_object *json_policy(const Amp__CliPolicyInfo *p)
 	out_json_text(o, "on_execute", p->on_execute);
 	out_json_number(o, "max_file_size", p->max_file_size);
 	out_json_number(o, "max_archive_size", p->max_archive_size);
+	out_json_bool(o, "engine", p->engine);
+	out_json_texts(o, "scan_schedule", p->schedule, p->n_schedule);
+	out_json_number(o, "scan_cpu", p->scan_cpu);
 	out_json_bool(o, "in_force", p->in_force);
 	out_json_number(o, "blocked", p->blocked);
 	out_json_number(o, "allowed", p->allowed);
@@ -40,6 +43,17 @@ static void text_problems(FILE *f, const Amp__CliPolicyInfo *p)
 	for (size_t i = 0; i < p->n_problems; i++) {
 		fputs("Problem: ", f);
 		out_text(f, p->problems[i]);
+		fputc('\n', f);
+	}
+}
+
+static void text_scans(FILE *f, const Amp__CliPolicyInfo *p)
+{
+	fprintf(f, "Offline engine: %s\nScans take: up to %u %% of the processors\n",
+		p->engine ? "yes" : "no, the lists alone", p->scan_cpu);
+	for (size_t i = 0; i < p->n_schedule; i++) {
+		fputs("Scan: ", f);
+		out_text(f, p->schedule[i]);
 		fputc('\n', f);
 	}
 }
@@ -58,6 +72,7 @@ static void text_policy(FILE *f, const Amp__CliPolicyInfo *p)
 		(unsigned long long)p->max_file_size, (unsigned long long)p->max_archive_size);
 	fprintf(f, "Blocked: %llu\nAllowed: %llu\nExclusions: %llu\n", (unsigned long long)p->blocked,
 		(unsigned long long)p->allowed, (unsigned long long)p->exclusions);
+	text_scans(f, p);
 	text_problems(f, p);
 }
 

@@ -563,6 +563,7 @@ static bool policies(struct service *s, int fd, const struct amp_wire_header *h,
 	Amp__CliPolicyReply r = AMP__CLI_POLICY_REPLY__INIT;
 	Amp__CliPolicyUseReply u = AMP__CLI_POLICY_USE_REPLY__INIT;
 	char *problems[] = {T("blocked.list:3: no hash; remove the line")};
+	char *schedule[] = {T("full sun 02:30")};
 
 	(void)s;
 	(void)body;
@@ -575,6 +576,10 @@ static bool policies(struct service *s, int fd, const struct amp_wire_header *h,
 	b.in_force = true;
 	b.problems = problems;
 	b.n_problems = 1;
+	b.engine = true;
+	b.schedule = schedule;
+	b.n_schedule = 1;
+	b.scan_cpu = 50;
 	r.policies = list;
 	r.n_policies = 2;
 	u.policy = &a;
@@ -594,6 +599,8 @@ static void test_policy(void **state)
 	assert_int_equal(RUN("policy"), 0);
 	assert_non_null(strstr(out, "Policy: Protect Policy (#1)\nId: protect\n"));
 	assert_non_null(strstr(out, "Problem: blocked.list:3: no hash; remove the line\n"));
+	assert_non_null(strstr(out, "Offline engine: yes\nScans take: up to 50 % of the processors\n"
+				    "Scan: full sun 02:30\n"));
 	assert_int_equal(RUN("policy", "list", "-j"), 0);
 	o = document(json_type_array);
 	assert_int_equal(json_object_array_length(o), 2);
