@@ -583,6 +583,8 @@ static bool well_formed(const Amp__Kill *r)
 	       r->event_pid >= 0 && r->path.len <= AMP_PATH_MAX && strlen(r->signature) <= AMP_SIGNATURE_MAX;
 }
 
+static const char foundation[] = "PID 1 or the suite runs it";
+
 static void refuse(const struct mon_kill *k, uint64_t id, const Amp__Kill *request, const char *why)
 {
 	Amp__Killed killed = AMP__KILLED__INIT;
@@ -591,6 +593,7 @@ static void refuse(const struct mon_kill *k, uint64_t id, const Amp__Kill *reque
 	amp_warn("a kill for detection %s is refused: %s", request->detection_id, why);
 	killed.detection_id = request->detection_id;
 	killed.refused = (char *)(uintptr_t)why;
+	killed.foundation = why == foundation;
 	k->ops.killed(id, &killed, k->ops.arg);
 }
 
@@ -654,7 +657,7 @@ static const char *reason_against(const struct mon_kill *k, const Amp__Kill *r,
 	if (r->signature[0] && mon_policy_allows(p, r->sha256.data))
 		return "on the allowed list";
 	if (r->signature[0] && is_foundation(k, file))
-		return "PID 1 or the suite runs it";
+		return foundation;
 	if (k->waiting_count >= WAITING_MAX)
 		return "too many requests at once";
 	return NULL;

@@ -329,6 +329,17 @@ static bool escaped(const struct act *a, const Amp__Killed *k)
 	return who_program_identity(a->scand->who, a->event->who->pid, &id) == 0;
 }
 
+/* It runs where only ampmon can see it; the paths known here lead elsewhere. */
+static void leave_foundation(struct act *a)
+{
+	a->to_take = false;
+	if (a->asked)
+		return;
+	a->course = ACT_FOUNDATION;
+	foundation_convicted(a->scand, a->detection, a->event->path);
+	act_record_detection(a);
+}
+
 /* One answer of ampmon is whole: what waited for it goes on. */
 static void pass_is_over(struct act *a)
 {
@@ -354,6 +365,8 @@ int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k)
 		amp_warn("%s: %u more processes were killed", a->detection_id, k->more);
 	if (k->refused[0])
 		amp_info("%s: nothing was killed: %s", a->detection_id, k->refused);
+	if (k->foundation && a->by_engine)
+		leave_foundation(a);
 	a->killing = escaped(a, k);
 	if (a->killing)
 		again(a);

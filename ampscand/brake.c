@@ -7,7 +7,9 @@
  *
  * What is new may be malware that spreads; what has lain there for a day and is
  * found in many files at once is more likely an error of the signature. The
- * change time tells how old a file is: nobody can set it back.
+ * change time tells how old a file is: nobody can set it back. Who could change
+ * content without it would trip the brake on the signatures of what he brings
+ * next, so where that can be done only root's files count.
  */
 #include "brake.h"
 
@@ -204,12 +206,14 @@ static void say(struct scand *s)
 
 /* -- counting -- */
 
-static bool is_old(const struct amp_identity *id)
+static bool is_old(struct scand *s, const struct amp_fileid *file, const struct amp_identity *id)
 {
+	const struct filesystem *fs = filesystems_find(&s->filesystems, file->fsid);
+	bool firm = id->uid == 0 && (id->mode & 022) == 0;
 	int64_t newest = id->mtime_ns > id->ctime_ns ? id->mtime_ns : id->ctime_ns;
 	int64_t now = amp_clock_realtime();
 
-	return newest < now - BRAKE_OLD_NS;
+	return newest < now - BRAKE_OLD_NS && (firm || (fs && fs->times_tell));
 }
 
 static uint64_t in_short(const struct brake *b, const struct amp_fileid *file)
@@ -285,7 +289,7 @@ enum brake_answer brake_holds(struct scand *s, const char *signature, const stru
 {
 	struct brake *b = s->brake;
 	struct brake_signature *g = brake_by_name(b, signature);
-	bool old = is_old(identity);
+	bool old = is_old(s, file, identity);
 
 	if (g && g->state == AMP__BRAKE_SIGNATURE__STATE__HOLDS)
 		return hold(s, g, file, path, act);

@@ -61,6 +61,18 @@ static char *path_of_wire(const ProtobufCBinaryData *b)
 	return strndup(b->len ? (const char *)b->data : "", b->len);
 }
 
+/* Not tmpfs (FACTS 10 X3: a store through a mapping), nor what has no change time of its own. */
+static bool times_tell(const char *type)
+{
+	static const char *const names[] = {"ext2", "ext3", "ext4",	"xfs",	 "btrfs",
+					    "f2fs", "zfs",  "bcachefs", "nilfs2"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(type, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static struct filesystem *from_wire(const Amp__FileSystem *w)
 {
 	struct filesystem *fs = calloc(1, sizeof(*fs));
@@ -72,6 +84,7 @@ static struct filesystem *from_wire(const Amp__FileSystem *w)
 	fs->dev_minor = w->dev_minor;
 	fs->how = w->how;
 	fs->partial = w->partial;
+	fs->times_tell = times_tell(w->type);
 	fs->mount_point = path_of_wire(&w->mount_point);
 	fs->watch = calloc(w->n_watch + 1, sizeof(*fs->watch));
 	while (fs->watch && fs->watch_count < w->n_watch) {

@@ -19,6 +19,7 @@ struct filesystem {
 	unsigned dev_major, dev_minor;
 	Amp__FileSystem__How how;
 	bool partial;
+	bool times_tell;    /* whatever changes a file sets its change time */
 	char *mount_point;  /* NUL-terminated; "" : none whole */
 	size_t watch_count; /* 0: everywhere */
 	char **watch;

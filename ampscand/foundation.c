@@ -33,6 +33,7 @@ struct paths {
 struct foundation {
 	struct paths told, next; /* of ampmon; what is not whole yet */
 	bool raised;
+	char detail[256 + 512];
 	uint64_t generation; /* of the signatures when it was raised */
 };
 
@@ -548,12 +549,16 @@ bool foundation_has(struct scand *s, const struct amp_identity *file, const char
 void foundation_convicted(struct scand *s, const char *signature, const char *path)
 {
 	struct foundation *f = s->foundation;
-	char text[512], detail[256 + 512];
+	char text[512], detail[sizeof(f->detail)];
 
 	snprintf(detail, sizeof(detail), "%s: %s", signature,
 		 path && path[0] ? amp_text_escape(path, strlen(path), text, sizeof(text)) : "(no path)");
+	/* Every start of such a program is a conviction: said once. */
+	if (f->raised && f->generation == engine_generation(s) && strcmp(detail, f->detail) == 0)
+		return;
 	amp_error("a signature convicts a foundation of this machine: %s", detail);
 	f->raised = true;
+	memcpy(f->detail, detail, sizeof(detail));
 	f->generation = engine_generation(s);
 	amp_room_fault(s->room, AMP_FAULT_FOUNDATION, true, detail);
 }

@@ -279,6 +279,39 @@ static void test_changed(void **state)
 	}
 }
 
+static void mount(const char *type)
+{
+	Amp__FileSystem fs = AMP__FILE_SYSTEM__INIT;
+
+	fs.fsid = FSID;
+	fs.type = (char *)(uintptr_t)type;
+	assert_int_equal(filesystems_set(&s.filesystems, &fs), 0);
+}
+
+/* Where a store through a mapping leaves no trace, a user can make any file an old one. */
+static void test_untold(void **state)
+{
+	struct amp_identity id = {.ctime_ns = 1, .mtime_ns = 1, .uid = 1000, .mode = 0644};
+
+	(void)state;
+	assert_int_equal(filesystems_init(&s.filesystems), 0);
+	mount("tmpfs");
+	for (uint64_t i = 0; i < 100; i++) {
+		struct amp_fileid file = st_id(FSID, i);
+
+		id.uid = i % 2 ? 1000 : 0;
+		id.mode = i % 2 ? 0644 : 0666;
+		assert_int_equal(brake_holds(&s, "A", &file, &id, NULL, 77), BRAKE_OFF);
+	}
+	mount("ext4");
+	for (uint64_t i = 0; i < 21; i++) {
+		struct amp_fileid file = st_id(FSID, i);
+
+		assert_int_equal(brake_holds(&s, "A", &file, &id, NULL, 77) != BRAKE_OFF, i == 20);
+	}
+	filesystems_free(&s.filesystems);
+}
+
 static void test_window(void **state)
 {
 	(void)state;
@@ -565,6 +598,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_holds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_young, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_untold, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_window, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_deaths, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_release, setup, teardown),

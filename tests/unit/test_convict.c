@@ -104,6 +104,30 @@ static void test_foundation(void **state)
 	rig_free(g);
 }
 
+/* Only ampmon can see that PID 1 runs it. */
+static void test_foundation_running(void **state)
+{
+	struct rig *g = rig_start(true);
+	struct amp_identity id = old_file(22);
+	Amp__Killed k = AMP__KILLED__INIT;
+
+	(void)state;
+	g->answer_kills = false;
+	convict(g, 22, &id, "/m/odd", "Wrong.Signature");
+	rig_until(g, &g->kills, 1);
+	k.detection_id = g->kill_detection;
+	k.refused = "PID 1 runs it";
+	k.foundation = true;
+	assert_int_equal(amp_channel_send(g->mon, AMP_MSG_KILLED, g->kill_id[0], &k.base, NULL, 0), 0);
+	rig_until(g, &g->events, 2);
+	rig_run(g, 20);
+	assert_string_equal(g->type[1], "foundation_convicted");
+	assert_int_equal(g->room.fault, AMP_FAULT_FOUNDATION);
+	assert_int_equal(g->takes, 0);
+	assert_int_equal(acts_count(g->s), 0);
+	rig_free(g);
+}
+
 static void test_audit(void **state)
 {
 	struct rig *g = rig_start(false);
@@ -202,8 +226,10 @@ static void test_kill_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_acts),  cmocka_unit_test(test_names), cmocka_unit_test(test_foundation),
-		cmocka_unit_test(test_audit), cmocka_unit_test(test_brake), cmocka_unit_test(test_kill_again),
+		cmocka_unit_test(test_acts),	   cmocka_unit_test(test_names),
+		cmocka_unit_test(test_foundation), cmocka_unit_test(test_foundation_running),
+		cmocka_unit_test(test_audit),	   cmocka_unit_test(test_brake),
+		cmocka_unit_test(test_kill_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
