@@ -24,7 +24,8 @@
 #define SIG_ROOT    "/sig"
 #define SLOT_ROOT   "/slot"
 #define SLOT_INODES 20000U /* members of an archive, twice */
-#define WORKERS_MIN 2U
+#define WORKERS_MIN 2U	   /* by the processors, and at most */
+#define WORKERS_FEW 8U
 #define WORKERS_MAX ((ENGINE_ALIVE - 2U) / 2U)
 #define MEMORY_MIN  (UINT64_C(64) << 20)
 #define STATE_MAX   (AMP_MSG_MAX - sizeof(struct amp_wire_header) - 1024)
@@ -203,13 +204,14 @@ static int add_directory(struct engine *e, const ProtobufCBinaryData *b)
 static unsigned workers_of(const Amp__Conf *conf)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned n = conf->engine_workers;
 
-	if (n == 0)
-		n = processors > 0 && processors < INT_MAX ? (unsigned)processors : 1;
-	if (n > WORKERS_MAX)
-		n = WORKERS_MAX;
-	return n < WORKERS_MIN && conf->engine_workers == 0 ? WORKERS_MIN : n;
+	if (conf->engine_workers > WORKERS_MAX)
+		amp_warn("engine_workers: %u are the most", WORKERS_MAX);
+	if (conf->engine_workers > 0)
+		return conf->engine_workers < WORKERS_MAX ? conf->engine_workers : WORKERS_MAX;
+	if (processors < (long)WORKERS_MIN)
+		return WORKERS_MIN;
+	return processors < (long)WORKERS_FEW ? (unsigned)processors : WORKERS_FEW;
 }
 
 /* Each slot is a mount of its own: what fills one leaves the others as they are. */
@@ -227,13 +229,16 @@ static const struct amp_drop_mount *mounts(struct amp_room *room, size_t *count)
 {
 	struct engine *e = amp_room_arg(room);
 	size_t n = e->dirs.count;
+	int rc = 0;
 
 	for (size_t i = 0; i < n; i++)
 		e->mounts[i] = (struct amp_drop_mount){.source = e->dirs.host[i], .at = e->dirs.view[i]};
-	for (unsigned i = 0; i < ENGINE_SLOTS; i++)
-		if (add_slot(e, n + i, i) != 0)
-			amp_fatal("no memory");
-	*count = n + ENGINE_SLOTS;
+	for (unsigned i = 0; i < fleet_limit(e); i++)
+		rc += add_slot(e, n++, i);
+	rc += add_slot(e, n++, ZYGOTE_SLOT);
+	if (rc != 0)
+		amp_fatal("no memory");
+	*count = n;
 	return e->mounts;
 }
 

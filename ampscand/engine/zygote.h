@@ -16,7 +16,7 @@
 #include <sys/types.h>
 
 #define ENGINE_DIRS  8U		  /* of signatures */
-#define ENGINE_ALIVE 18U	  /* workers, of all zygotes */
+#define ENGINE_ALIVE 58U	  /* workers, of all zygotes, at most: the row's processes bound it */
 #define ZYGOTE_SLOT  ENGINE_ALIVE /* the number of the slot where zygotes make their sample */
 #define ENGINE_SLOTS (ENGINE_ALIVE + 1U)
 
