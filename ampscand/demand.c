@@ -357,6 +357,7 @@ static void begin_walk(struct demand_scan *d, const char *path, const char *resu
 	const struct filesystem *fs =
 		d->fsid ? filesystems_find(&s->filesystems, d->fsid) : demand_filesystem(s, path);
 
+	d->moved = false;
 	d->base_directories = d->now.kinds[DEMAND_DIRECTORY];
 	d->walk = walk_demand(s, d, path, resume, fs, d->fsid ? d->fsid : fs ? fs->fsid : 0);
 }
@@ -480,8 +481,9 @@ void demand_later(struct scand *s)
 
 void demand_entered(struct demand_scan *d, const char *directory)
 {
-	char *look = strdup(directory);
+	char *look = directory ? strdup(directory) : NULL;
 
+	d->moved = true;
 	if (!look)
 		return;
 	free(d->look);
@@ -532,8 +534,11 @@ void demand_marked(struct scand *s, struct demand_scan *d, const char *path, uin
 		demand_later(s);
 		return;
 	}
-	/* If there is none, the last one holds: more is looked at again. */
-	at = is_position(d, path) ? strdup(path) : NULL;
+	/*
+	 * If there is none, the last one holds: more is looked at again. So it is at the mark at
+	 * which a walk was resumed, since the threats that are known lie behind it.
+	 */
+	at = d->moved && is_position(d, path) ? strdup(path) : NULL;
 	if (at)
 		keep_position(d, at);
 	walk_go(s, d->walk);

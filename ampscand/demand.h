@@ -98,6 +98,7 @@ struct demand_scan {
 
 	/* The walk in hand. */
 	struct walk *walk;
+	bool moved;		   /* it found something: its next mark is beyond where it began */
 	uint64_t base_directories; /* before it */
 	uint64_t fsid;		   /* that the walker told for this task; 0: none */
 	unsigned tries;		   /* to find out which it is on */
@@ -223,7 +224,8 @@ bool walks_drop(struct scand *s); /* true: there are such walks */
 void walk_go(struct scand *s, struct walk *w);
 void walks_forget_scan(struct scand *s, const struct demand_scan *d);
 /* What it calls. */
-void demand_entered(struct demand_scan *d, const char *directory);
+void demand_entered(struct demand_scan *d,
+		    const char *directory); /* something was found there; NULL: unknown */
 void demand_marked(struct scand *s, struct demand_scan *d, const char *path, uint64_t directories);
 void demand_walked(struct scand *s, struct demand_scan *d, const struct walk_end *end);
 void demand_walker_died(struct scand *s, struct demand_scan *d);

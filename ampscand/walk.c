@@ -407,7 +407,7 @@ static int take_entries(struct scand *s, struct walk *w, struct amp_message *m)
 	if (e->directory_path.len)
 		path = strndup((const char *)e->directory_path.data, e->directory_path.len);
 	w->seen = e->seen;
-	if (w->ordered && w->scan && path)
+	if (w->ordered && w->scan && e->n_entries + e->n_odd)
 		demand_entered(w->scan, path);
 	w->open++; /* held: it must not finish under our hands */
 	for (size_t i = 0; i < e->n_odd && w->scan; i++)

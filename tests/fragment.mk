@@ -14,6 +14,7 @@ include tests/unit/watch.mk
 include tests/unit/cloud.mk
 include tests/unit/read.mk
 include tests/unit/scan.mk
+include tests/unit/demand.mk
 include tests/unit/cli.mk
 include tests/unit/vault.mk
 include tests/unit/quarnames.mk
