@@ -130,7 +130,10 @@ struct rig {
 	uint64_t snapshot_max, archive_max; /* of the items asked next */
 	/* walks */
 	size_t entries, entry_messages, done;
-	size_t with_directory, with_sha;
+	size_t with_directory, with_sha, with_snapshot;
+	size_t odds, marks;
+	uint64_t walk_fsid, done_fsid, directories, mark_directories;
+	char last_mark[AMP_PATH_MAX];
 	char last_directory[8192], last_name[256], error[128];
 	uint64_t seen, unreadable, too_deep, done_id;
 };
@@ -181,17 +184,23 @@ static int rig_walk_entries(struct amp_channel *ch, struct amp_message *m, void 
 	const Amp__WalkEntries *e = (const Amp__WalkEntries *)m->body;
 
 	(void)ch;
-	assert_true(e->n_entries > 0 && e->n_entries <= AMP_WALK_BATCH);
+	assert_true(e->n_entries + e->n_odd > 0);
+	assert_true(e->n_entries <= AMP_WALK_BATCH && e->n_odd <= AMP_WALK_BATCH);
+	g->odds += e->n_odd;
+	g->walk_fsid = e->fsid;
 	g->entry_messages++;
 	g->entries += e->n_entries;
 	for (size_t i = 0; i < e->n_entries; i++) {
 		g->with_directory += e->entries[i]->directory != NULL;
 		g->with_sha += e->entries[i]->sha256.len == AMP_SHA256_SIZE;
+		assert_true(e->entries[i]->snapshot_index <= m->fd_count);
+		g->with_snapshot += e->entries[i]->snapshot_index > 0;
 	}
 	snprintf(g->last_directory, sizeof(g->last_directory), "%.*s", (int)e->directory_path.len,
 		 (const char *)e->directory_path.data);
-	snprintf(g->last_name, sizeof(g->last_name), "%.*s", (int)e->entries[0]->name.len,
-		 (const char *)e->entries[0]->name.data);
+	if (e->n_entries > 0)
+		snprintf(g->last_name, sizeof(g->last_name), "%.*s", (int)e->entries[0]->name.len,
+			 (const char *)e->entries[0]->name.data);
 	return 0;
 }
 
@@ -206,13 +215,30 @@ static int rig_walk_done(struct amp_channel *ch, struct amp_message *m, void *ar
 	g->seen = d->seen;
 	g->unreadable = d->unreadable;
 	g->too_deep = d->too_deep;
+	g->directories = d->directories;
+	g->done_fsid = d->fsid;
 	snprintf(g->error, sizeof(g->error), "%s", d->error);
+	return 0;
+}
+
+static int rig_walk_mark(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct rig *g = arg;
+	const Amp__WalkMark *mark = (const Amp__WalkMark *)m->body;
+
+	(void)ch;
+	g->marks++;
+	g->mark_directories = mark->directories;
+	snprintf(g->last_mark, sizeof(g->last_mark), "%.*s", (int)mark->path.len,
+		 (const char *)mark->path.data);
 	return 0;
 }
 
 static const struct amp_dispatch rig_table[] = {
 	{AMP_MSG_READ_DONE, &amp__read_done__descriptor, 65000, 0, AMP_MSG_MAX_FDS, 0, rig_read_done},
-	{AMP_MSG_WALK_ENTRIES, &amp__walk_entries__descriptor, 65500, 0, 0, 0, rig_walk_entries},
+	{AMP_MSG_WALK_ENTRIES, &amp__walk_entries__descriptor, 65500, 0, AMP_MSG_MAX_FDS, 0,
+	 rig_walk_entries},
+	{AMP_MSG_WALK_MARK, &amp__walk_mark__descriptor, 65500, 0, 0, 0, rig_walk_mark},
 	{AMP_MSG_WALK_DONE, &amp__walk_done__descriptor, 1000, 0, 0, 0, rig_walk_done},
 };
 
@@ -237,8 +263,11 @@ static void rig_hostile(const char *why, void *arg)
 /* A (new) link between the test and the reader. */
 static UNUSED void rig_link(struct rig *g)
 {
-	struct amp_channel_config c = {
-		.name = "test", .table = rig_table, .rows = 3, .on_end = rig_end, .arg = g};
+	struct amp_channel_config c = {.name = "test",
+				       .table = rig_table,
+				       .rows = sizeof(rig_table) / sizeof(rig_table[0]),
+				       .on_end = rig_end,
+				       .arg = g};
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
