@@ -242,17 +242,28 @@ static void name_detection(struct act *a, const struct conviction *why)
 	amp_text_escape(name, strlen(name), a->detection, sizeof(a->detection));
 }
 
+static bool is_known_left(const struct act *a)
+{
+	return a->course != ACT_FREELY &&
+	       verdicts_marked(&a->scand->verdicts, &a->file, a->sha256, VERDICT_LEFT);
+}
+
 /* Kill first, record next. */
 static void take_course(struct act *a)
 {
+	struct verdicts *v = &a->scand->verdicts;
+
 	a->course = course_of(a);
 	if (!a->protect) {
-		verdicts_mark(&a->scand->verdicts, &a->file, a->sha256, VERDICT_AUDITED);
+		verdicts_mark(v, &a->file, a->sha256, VERDICT_AUDITED);
 	} else if (a->course == ACT_FREELY) {
 		a->to_take = is_to_be_taken(a);
 		start_kill(a);
 	}
-	act_record_detection(a);
+	if (!is_known_left(a))
+		act_record_detection(a);
+	if (a->course != ACT_FREELY)
+		verdicts_mark(v, &a->file, a->sha256, VERDICT_LEFT);
 	finish(a);
 }
 

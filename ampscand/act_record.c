@@ -133,15 +133,29 @@ static void record(struct act *a, Amp__Event *e)
 		amp_error("no memory to record %s of %s", e->type, e->uid);
 }
 
+/* The same for every detection of this content in this file. */
+static void make_file_id(const struct act *a, char *id)
+{
+	uint8_t key[sizeof(a->file) + AMP_SHA256_SIZE], *at = key;
+
+	append(&at, &a->file.fsid, sizeof(a->file.fsid));
+	append(&at, a->file.handle.bytes, a->file.handle.size);
+	append(&at, a->sha256, AMP_SHA256_SIZE);
+	amp_uuid_of(key, (size_t)(at - key), id);
+}
+
 void act_record_detection(struct act *a)
 {
 	Amp__Event e;
 	Amp__Process p;
-	char uid[64], text[512];
+	char uid[64], file[37], text[512];
 
 	fill_event(a, &e);
 	act_fill_process(&p, a->event->who);
-	snprintf(uid, sizeof(uid), "%s/%s", a->detection_id, courses[a->course].uid);
+	make_file_id(a, file);
+	/* What is left where it is may run a thousand times a minute: one record for all of them. */
+	snprintf(uid, sizeof(uid), "%s/%s", a->course == ACT_FREELY ? a->detection_id : file,
+		 courses[a->course].uid);
 	e.uid = uid;
 	e.type = (char *)(uintptr_t)courses[a->course].type;
 	e.severity = courses[a->course].severity;
@@ -170,17 +184,6 @@ void act_record_unjudged(struct act *a, const char *type, const char *why)
 	e.sha256.len = 0;
 	e.detail = (char *)(uintptr_t)why;
 	record(a, &e);
-}
-
-/* The same for every detection of this content in this file. */
-static void make_file_id(const struct act *a, char *id)
-{
-	uint8_t key[sizeof(a->file) + AMP_SHA256_SIZE], *at = key;
-
-	append(&at, &a->file.fsid, sizeof(a->file.fsid));
-	append(&at, a->file.handle.bytes, a->file.handle.size);
-	append(&at, a->sha256, AMP_SHA256_SIZE);
-	amp_uuid_of(key, (size_t)(at - key), id);
 }
 
 void act_record_kill(struct act *a, const Amp__KilledProcess *kp)

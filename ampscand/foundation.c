@@ -24,13 +24,21 @@
 #define PATHS_MAX 4096U		  /* of ampmon's */
 #define XINO_MASK (0xffULL << 56) /* overlay's xino=on puts the layer's number there */
 #define DIRS_MAX  32U
+#define HINTS	  64U
 
 struct paths {
 	char **path;
 	size_t count;
 };
 
+/* A path that led to a file with that number. */
+struct hint {
+	uint64_t ino;
+	char *path;
+};
+
 struct foundation {
+	struct hint hints[HINTS];
 	struct paths told, next; /* of ampmon; what is not whole yet */
 	bool raised;
 	char detail[256 + 512];
@@ -363,6 +371,14 @@ static void forget(struct paths *p)
 	*p = (struct paths){NULL, 0};
 }
 
+static void forget_hints(struct foundation *f)
+{
+	for (size_t i = 0; i < HINTS; i++) {
+		free(f->hints[i].path);
+		f->hints[i] = (struct hint){0, NULL};
+	}
+}
+
 int foundation_init(struct scand *s)
 {
 	s->foundation = calloc(1, sizeof(*s->foundation));
@@ -375,6 +391,7 @@ void foundation_free(struct scand *s)
 		return;
 	forget(&s->foundation->told);
 	forget(&s->foundation->next);
+	forget_hints(s->foundation);
 	free(s->foundation);
 	s->foundation = NULL;
 }
@@ -414,6 +431,7 @@ int foundation_paths(struct scand *s, const Amp__Foundation *f)
 	}
 	if (f->more)
 		return 0;
+	forget_hints(s->foundation);
 	forget(&s->foundation->told);
 	s->foundation->told = *next;
 	*next = (struct paths){NULL, 0};
@@ -442,7 +460,7 @@ static bool is_inode(const struct amp_identity *there, const struct amp_identity
 	       there->ctime_ns == file->ctime_ns;
 }
 
-static bool leads_to(const char *path, const struct amp_identity *file)
+static bool is_there(const char *path, const struct amp_identity *file)
 {
 	struct amp_identity there;
 
@@ -450,25 +468,51 @@ static bool leads_to(const char *path, const struct amp_identity *file)
 	       is_inode(&there, file);
 }
 
-static bool below_leads_to(const char *dir, const char *name, const struct amp_identity *file)
+/* The same is asked again and again when a signature convicts what runs often. */
+static void note(struct foundation *f, const char *path, const struct amp_identity *file)
+{
+	struct hint *h = &f->hints[file->ino % HINTS];
+
+	free(h->path);
+	h->path = strdup(path);
+	h->ino = file->ino;
+}
+
+static bool is_as_before(const struct foundation *f, const struct amp_identity *file)
+{
+	const struct hint *h = &f->hints[file->ino % HINTS];
+
+	return h->path && h->ino == file->ino && is_there(h->path, file);
+}
+
+static bool leads_to(struct scand *s, const char *path, const struct amp_identity *file)
+{
+	if (!is_there(path, file))
+		return false;
+	note(s->foundation, path, file);
+	return true;
+}
+
+static bool below_leads_to(struct scand *s, const char *dir, const char *name,
+			   const struct amp_identity *file)
 {
 	char path[4096]; /* the kernel takes no longer one */
 	int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
 
-	return n > 0 && (size_t)n < sizeof(path) && leads_to(path, file);
+	return n > 0 && (size_t)n < sizeof(path) && leads_to(s, path, file);
 }
 
-static bool any_leads_to(const char *const *paths, size_t n, const struct amp_identity *file)
+static bool any_leads_to(struct scand *s, const char *const *paths, size_t n, const struct amp_identity *file)
 {
 	for (size_t i = 0; i < n; i++)
-		if (leads_to(paths[i], file))
+		if (leads_to(s, paths[i], file))
 			return true;
 	return false;
 }
 
 /* Most of the directories are not there, or another's link: looked through once each. */
-static bool any_below_leads_to(const char *const *dirs, size_t dir_count, const char *const *names, size_t n,
-			       const struct amp_identity *file)
+static bool any_below_leads_to(struct scand *s, const char *const *dirs, size_t dir_count,
+			       const char *const *names, size_t n, const struct amp_identity *file)
 {
 	struct amp_identity seen[DIRS_MAX];
 	size_t known = 0;
@@ -484,7 +528,7 @@ static bool any_below_leads_to(const char *const *dirs, size_t dir_count, const 
 			continue;
 		known++;
 		for (size_t i = 0; i < n; i++)
-			if (below_leads_to(dirs[d], names[i], file))
+			if (below_leads_to(s, dirs[d], names[i], file))
 				return true;
 	}
 	return false;
@@ -521,14 +565,14 @@ static bool is_below_prefix(const struct scand *s, const char *path, const struc
 	return is_roots(&there) && is_inode(&there, file);
 }
 
-static bool is_own_program(const struct scand *s, const struct amp_identity *file)
+static bool is_own_program(struct scand *s, const struct amp_identity *file)
 {
 	if (!s->bin_dir)
 		return false;
 	for (enum amp_role_id r = AMP_ROLE_MON; r < AMP_ROLE_COUNT; r++)
-		if (below_leads_to(s->bin_dir, amp_role(r)->name, file))
+		if (below_leads_to(s, s->bin_dir, amp_role(r)->name, file))
 			return true;
-	return below_leads_to(s->bin_dir, "ampcli", file);
+	return below_leads_to(s, s->bin_dir, "ampcli", file);
 }
 
 bool foundation_has(struct scand *s, const struct amp_identity *file, const char *path)
@@ -537,11 +581,12 @@ bool foundation_has(struct scand *s, const struct amp_identity *file, const char
 
 	if (!is_roots(file))
 		return false;
-	return is_below_prefix(s, path, file) || is_own_program(s, file) ||
-	       any_leads_to((const char *const *)told->path, told->count, file) ||
-	       any_leads_to(fixed, COUNT(fixed), file) ||
-	       any_below_leads_to(program_dirs, COUNT(program_dirs), programs, COUNT(programs), file) ||
-	       any_below_leads_to(library_dirs, COUNT(library_dirs), libraries, COUNT(libraries), file);
+	return is_as_before(s->foundation, file) || is_below_prefix(s, path, file) ||
+	       is_own_program(s, file) ||
+	       any_leads_to(s, (const char *const *)told->path, told->count, file) ||
+	       any_leads_to(s, fixed, COUNT(fixed), file) ||
+	       any_below_leads_to(s, program_dirs, COUNT(program_dirs), programs, COUNT(programs), file) ||
+	       any_below_leads_to(s, library_dirs, COUNT(library_dirs), libraries, COUNT(libraries), file);
 }
 
 /* -- the fault -- */

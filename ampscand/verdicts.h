@@ -15,7 +15,8 @@
 /* What became of this content of the file. */
 enum verdict_mark {
 	VERDICT_AUDITED = 1 << 0, /* convicted under Audit: a change to Protect does not move it */
-	VERDICT_TAKEN = 1 << 1	  /* ampquard has it in hand */
+	VERDICT_TAKEN = 1 << 1,	  /* ampquard has it in hand */
+	VERDICT_LEFT = 1 << 2	  /* a signature's word was not acted upon, and that is recorded */
 };
 
 struct verdict {

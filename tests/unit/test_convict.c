@@ -104,6 +104,31 @@ static void test_foundation(void **state)
 	rig_free(g);
 }
 
+/* It runs all the time: its record is one. */
+static void test_foundation_once(void **state)
+{
+	struct rig *g = rig_start(true);
+	struct amp_fileid file = st_id(FSID, 22);
+	uint8_t sha[AMP_SHA256_SIZE] = {7, 22};
+	struct amp_identity id;
+
+	(void)state;
+	assert_int_equal(amp_statx_identity(AT_FDCWD, "/bin/sh", 0, &id), 0);
+	verdicts_store(&g->s->verdicts, &file, &id, sha, false, false, 1);
+	for (unsigned i = 0; i < 100; i++)
+		convict(g, 22, &id, "/m/x", "Wrong.Signature");
+	rig_run(g, 50);
+	assert_int_equal(g->events, 1);
+	assert_int_equal(g->room.faults, 1);
+	assert_int_equal(acts_count(g->s), 0);
+	/* Another name of it is the same record for who keeps them. */
+	verdicts_remove(&g->s->verdicts, &file);
+	convict(g, 22, &id, "/m/y", "Wrong.Signature");
+	rig_until(g, &g->events, 2);
+	assert_string_equal(g->uid[0], g->uid[1]);
+	rig_free(g);
+}
+
 /* Only ampmon can see that PID 1 runs it. */
 static void test_foundation_running(void **state)
 {
@@ -226,9 +251,13 @@ static void test_kill_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_acts),	   cmocka_unit_test(test_names),
-		cmocka_unit_test(test_foundation), cmocka_unit_test(test_foundation_running),
-		cmocka_unit_test(test_audit),	   cmocka_unit_test(test_brake),
+		cmocka_unit_test(test_acts),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_foundation),
+		cmocka_unit_test(test_foundation_running),
+		cmocka_unit_test(test_foundation_once),
+		cmocka_unit_test(test_audit),
+		cmocka_unit_test(test_brake),
 		cmocka_unit_test(test_kill_again),
 	};
 
