@@ -1,289 +1,287 @@
 /*
- * tests/unit/enginetest.h - a directory of signatures, slots, a zygote under all of the
- * engine's filters and a test that plays the room.
+ * tests/unit/enginetest.h - an ampengine that the test plays: its link, workers
+ * with pairs of their own, and what each of them says of which content.
  */
 #ifndef AMP_ENGINETEST_H
 #define AMP_ENGINETEST_H
 
-#include "ampscand/engine/wire.h"
-#include "ampscand/engine/zygote.h"
+#include "quardtest.h"
 
-#include "clock.h"
-#include "role.h"
-#include "sha256.h"
-
+#include "ampscand/contents.h"
 #include "proto/engine.pb-c.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
+#define FAKES 512U
 
-/* The program inside all of Debian's clamav-testfiles. */
-#define TESTFILE_HDB "aa15bcf478d165efd2065190eb473bcb:544:ClamAV-Test-File\n"
-#define TESTFILES    "/usr/share/clamav-testfiles"
-#define FOUND_NAME   "ClamAV-Test-File.UNOFFICIAL"
-#define WAIT_MS	     60000
+struct fake;
 
-struct place {
-	char root[64], sig[80], slots[80];
-	struct engine_dirs dirs;
+struct fake_worker {
+	struct fake *fake;
+	uint64_t serial;
+	struct amp_channel *channel;
+	bool gone; /* told */
+	unsigned scans;
 };
 
-struct zyg {
-	pid_t pid;
-	int fd;
+/* The first byte of a content says what an honest worker makes of it. */
+struct fake {
+	struct rig *g;
+	struct amp_channel *link;
+	uint64_t generation;
+	bool no_spawn;
+	bool mute; /* WORKER_GONE is not told */
+	struct fake_worker worker[FAKES];
+	unsigned workers;
+	size_t spawned, scans, kills, left;
+	uint64_t liar, convicts; /* serials: who says clean of all, who convicts all */
+	uint64_t last_size;
+	uint32_t last_ms;
+	uint64_t last[4]; /* serials of those asked last, newest first */
 };
 
-static inline void write_file(const char *dir, const char *name, const void *data, size_t n)
+static UNUSED void fake_gone(struct fake_worker *w, int sig, int status)
 {
-	char path[256];
-	int fd;
+	Amp__WorkerGone gone = AMP__WORKER_GONE__INIT;
+	struct fake *f = w->fake;
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, data, n), (ssize_t)n);
-	close(fd);
+	if (w->gone)
+		return;
+	w->gone = true;
+	if (w->channel)
+		amp_channel_free(w->channel);
+	w->channel = NULL;
+	gone.serial = w->serial;
+	gone.signal = sig;
+	gone.status = status;
+	if (f->link && !f->mute)
+		amp_channel_send(f->link, AMP_MSG_WORKER_GONE, 0, &gone.base, NULL, 0);
 }
 
-static inline void place_make(struct place *p)
+static void fake_say(struct fake_worker *w, uint64_t id, Amp__ScanVerdict__Result result, const char *name,
+		     const char *detail)
 {
-	char path[128];
+	Amp__ScanVerdict v = AMP__SCAN_VERDICT__INIT;
 
-	memset(p, 0, sizeof(*p));
-	snprintf(p->root, sizeof(p->root), "/tmp/amp-engine-XXXXXX");
-	assert_non_null(mkdtemp(p->root));
-	snprintf(p->sig, sizeof(p->sig), "%s/sig", p->root);
-	snprintf(p->slots, sizeof(p->slots), "%s/slot", p->root);
-	assert_int_equal(mkdir(p->sig, 0700), 0);
-	assert_int_equal(mkdir(p->slots, 0700), 0);
-	for (unsigned i = 0; i < ENGINE_SLOTS; i++) {
-		snprintf(path, sizeof(path), "%s/%u", p->slots, i);
-		assert_int_equal(mkdir(path, 0700), 0);
-	}
-	p->dirs.count = 1;
-	p->dirs.host[0] = p->dirs.view[0] = p->sig;
-	p->dirs.slots = p->slots;
-	p->dirs.memory = 512U << 20;
+	v.result = result;
+	v.name = (char *)(uintptr_t)name;
+	v.detail = (char *)(uintptr_t)detail;
+	v.ns = 1000;
+	assert_int_equal(amp_channel_send(w->channel, AMP_MSG_SCAN_VERDICT, id, &v.base, NULL, 0), 0);
 }
 
-static inline void place_free(struct place *p)
+static void fake_honest(struct fake_worker *w, uint64_t id, char what)
 {
-	assert_int_equal(slot_wipe(p->root), 0);
+	if (what == 'C')
+		fake_say(w, id, AMP__SCAN_VERDICT__RESULT__CLEAN, "", "");
+	else if (what == 'I')
+		fake_say(w, id, AMP__SCAN_VERDICT__RESULT__INFECTED, "Test.Signature", "");
+	else if (what == 'P')
+		fake_say(w, id, AMP__SCAN_VERDICT__RESULT__PARTIAL, "", "too deep");
+	else if (what == 'E')
+		fake_say(w, id, AMP__SCAN_VERDICT__RESULT__ERROR, "", "no memory");
+	else if (what == 'N') /* a name that would play with a terminal */
+		fake_say(w, id, AMP__SCAN_VERDICT__RESULT__INFECTED, "a\nb", "");
+	else if (what == 'W') /* of another question */
+		fake_say(w, id + 1, AMP__SCAN_VERDICT__RESULT__CLEAN, "", "");
+	else if (what == 'X')
+		fake_gone(w, SIGSEGV, 0);
+	else if (what == 'Y') /* as if it just left */
+		fake_gone(w, 0, 0);
+	else
+		assert_int_equal(what, 'S'); /* silence */
 }
 
-/* True: nothing is in it. */
-static inline bool slot_is_empty(const struct place *p, unsigned slot)
+static int fake_scan(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
-	char path[128];
-	bool empty;
+	struct fake_worker *w = arg;
+	struct fake *f = w->fake;
+	const Amp__Scan *s = (const Amp__Scan *)m->body;
+	char what = 0;
 
-	snprintf(path, sizeof(path), "%s/%u", p->slots, slot);
-	empty = rmdir(path) == 0;
-	if (empty)
-		assert_int_equal(mkdir(path, 0700), 0);
-	return empty;
+	(void)ch;
+	f->scans++;
+	w->scans++;
+	f->last_size = s->size;
+	f->last_ms = s->max_ms;
+	memmove(&f->last[1], &f->last[0], sizeof(f->last) - sizeof(f->last[0]));
+	f->last[0] = w->serial;
+	assert_int_equal(s->max_recursion, 17);
+	assert_int_equal(pread(m->fds[0], &what, 1, 0), 1);
+	assert_int_equal(lseek(m->fds[0], 0, SEEK_END), s->size);
+	if (w->serial == f->liar)
+		what = 'C';
+	else if (w->serial == f->convicts)
+		what = 'I';
+	fake_honest(w, m->id, what);
+	return 0;
 }
 
-/* Under the room's filter, as the room forks it. */
-static inline void zyg_start(struct zyg *z, const struct place *p)
+static const struct amp_dispatch fake_worker_rows[] = {
+	{AMP_MSG_SCAN, &amp__scan__descriptor, 64, 1, 1, 0, fake_scan},
+};
+
+static void fake_retired(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
 {
-	static const int cmockas[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGSYS};
+	struct fake_worker *w = arg;
+
+	(void)ch;
+	assert_int_equal(end, AMP_CHANNEL_CLOSED);
+	(void)why;
+	w->fake->left++;
+	fake_gone(w, 0, 0);
+}
+
+static struct fake_worker *fake_spawn(struct fake *f)
+{
+	struct amp_channel_config c = {
+		.name = "fake", .table = fake_worker_rows, .rows = 1, .on_end = fake_retired};
+	struct fake_worker *w = &f->worker[f->workers % FAKES];
+	Amp__Worker m = AMP__WORKER__INIT;
 	int pair[2];
-	pid_t self = getpid();
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	z->pid = fork();
-	assert_true(z->pid >= 0);
-	if (z->pid == 0) {
-		for (size_t i = 0; i < sizeof(cmockas) / sizeof(cmockas[0]); i++)
-			signal(cmockas[i], SIG_DFL);
-		if (prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) != 0 ||
-		    amp_seccomp_seal(AMP_SYS_LOOP | AMP_SYS_ENGINE) != 0)
-			_exit(99);
-		zygote_main(&p->dirs, pair[1], 1, self);
-	}
-	close(pair[1]);
-	z->fd = pair[0];
+	if (w->channel)
+		amp_channel_free(w->channel);
+	*w = (struct fake_worker){.fake = f, .serial = ++f->workers};
+	rig_pair(pair);
+	c.arg = w;
+	w->channel = amp_channel_new(f->g->room.base, pair[1], &c);
+	assert_non_null(w->channel);
+	m.serial = w->serial;
+	m.generation = f->generation;
+	assert_int_equal(amp_channel_send(f->link, AMP_MSG_WORKER, 0, &m.base, pair, 1), 0);
+	close(pair[0]);
+	return w;
 }
 
-/* False: it has ended. */
-static inline bool zyg_hear(struct zyg *z, struct zygote_said *s, int *fd)
+static struct fake_worker *fake_find(struct fake *f, uint64_t serial)
 {
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec v = {s, sizeof(*s)};
-	struct msghdr m = {
-		.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-	struct pollfd poll_fd = {.fd = z->fd, .events = POLLIN};
-	ssize_t n;
-
-	assert_int_equal(poll(&poll_fd, 1, WAIT_MS), 1);
-	n = recvmsg(z->fd, &m, MSG_CMSG_CLOEXEC);
-	if (fd)
-		*fd = -1;
-	if (n <= 0)
-		return false;
-	assert_int_equal(n, sizeof(*s));
-	if (CMSG_FIRSTHDR(&m)) {
-		assert_non_null(fd);
-		memcpy(fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(int));
-	}
-	return true;
+	for (unsigned i = 0; i < FAKES; i++)
+		if (f->worker[i].serial == serial && !f->worker[i].gone)
+			return &f->worker[i];
+	return NULL;
 }
 
-/* The next that is no LOG and no SET. */
-static inline enum zygote_kind zyg_next(struct zyg *z, struct zygote_said *s, int *fd)
+static int fake_on_spawn(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
-	do
-		if (!zyg_hear(z, s, fd))
-			return 0;
-	while (s->kind == ZYGOTE_LOG || s->kind == ZYGOTE_SET);
-	return (enum zygote_kind)s->kind;
+	struct fake *f = arg;
+
+	(void)ch;
+	f->spawned += ((const Amp__Spawn *)m->body)->count;
+	for (uint32_t i = 0; !f->no_spawn && i < ((const Amp__Spawn *)m->body)->count; i++)
+		fake_spawn(f);
+	return 0;
 }
 
-static inline void zyg_ask(struct zyg *z, enum zygote_op op, unsigned slot, uint64_t serial)
+static int fake_on_kill(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
-	const struct zygote_ask a = {.op = op, .slot = slot, .serial = serial};
+	struct fake *f = arg;
+	struct fake_worker *w = fake_find(f, ((const Amp__KillWorker *)m->body)->serial);
 
-	assert_int_equal(send(z->fd, &a, sizeof(a), MSG_NOSIGNAL), (ssize_t)sizeof(a));
+	(void)ch;
+	f->kills++;
+	if (w)
+		fake_gone(w, SIGKILL, 0);
+	return 0;
 }
 
-/* Its status. */
-static inline int zyg_end(struct zyg *z)
-{
-	int status;
-
-	close(z->fd);
-	assert_int_equal(waitpid(z->pid, &status, 0), z->pid);
-	return status;
-}
-
-/* A worker: its pair's other end. */
-static inline int zyg_spawn(struct zyg *z, unsigned slot, uint64_t serial, pid_t *pid)
-{
-	struct zygote_said s;
-	int fd;
-
-	zyg_ask(z, ZYGOTE_SPAWN, slot, serial);
-	assert_int_equal(zyg_next(z, &s, &fd), ZYGOTE_WORKER);
-	assert_int_equal(s.serial, serial);
-	assert_true(fd >= 0);
-	*pid = s.pid;
-	return fd;
-}
-
-static inline int memfd_of(const void *data, size_t n, bool sealed)
-{
-	int fd = memfd_create("content", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, data, n), (ssize_t)n);
-	if (sealed)
-		assert_int_equal(
-			fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL), 0);
-	return fd;
-}
-
-static inline void send_scan(int worker, uint64_t id, int fd, uint64_t size, uint32_t max_ms)
-{
-	Amp__Scan scan = AMP__SCAN__INIT;
-	uint8_t data[256];
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {.room = {0}};
-	struct iovec v = {data, 0};
-	struct msghdr m = {
-		.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-
-	scan.size = size;
-	scan.max_file_size = 5U << 20;
-	scan.max_scan_size = 50U << 20;
-	scan.max_files = 10000;
-	scan.max_recursion = 17;
-	scan.max_ms = max_ms;
-	v.iov_len = amp_message_pack(data, sizeof(data), AMP_MSG_SCAN, id, &scan.base);
-	assert_true(v.iov_len > 0);
-	CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
-	CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
-	CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &fd, sizeof(int));
-	assert_int_equal(sendmsg(worker, &m, MSG_NOSIGNAL), (ssize_t)v.iov_len);
-}
-
-struct verdict {
-	Amp__ScanVerdict__Result result; /* NONE: the worker has ended */
-	char name[256], detail[256];
+static const struct amp_dispatch fake_rows[] = {
+	{AMP_MSG_SPAWN, &amp__spawn__descriptor, 64, 0, 0, 0, fake_on_spawn},
+	{AMP_MSG_KILL_WORKER, &amp__kill_worker__descriptor, 64, 0, 0, 0, fake_on_kill},
 };
 
-static const struct amp_dispatch verdict_rows[] = {
-	{.type = AMP_MSG_SCAN_VERDICT, .descriptor = &amp__scan_verdict__descriptor, .max_length = 1024},
-};
-
-static inline void receive_verdict(int worker, uint64_t id, struct verdict *out)
+static void fake_end(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
 {
-	static struct wire w;
-	struct amp_message m;
-	const Amp__ScanVerdict *v;
-	const char *why;
-	int rc;
+	(void)ch;
+	(void)arg;
+	if (end == AMP_CHANNEL_HOSTILE)
+		fail_msg("ampscand broke the protocol: %s", why);
+}
 
-	memset(out, 0, sizeof(*out));
-	assert_int_equal(wire_init(&w, worker, verdict_rows, 1), 0);
-	rc = wire_receive(&w, &m, &why);
-	if (rc == 1) {
-		v = (const Amp__ScanVerdict *)m.body;
-		assert_int_equal(m.id, id);
-		out->result = v->result;
-		snprintf(out->name, sizeof(out->name), "%s", v->name);
-		snprintf(out->detail, sizeof(out->detail), "%s", v->detail);
-	} else {
-		assert_int_equal(rc, 0);
+static UNUSED void fake_tell(struct fake *f, Amp__EngineState__State state, uint32_t max, const char *version)
+{
+	Amp__EngineState st = AMP__ENGINE_STATE__INIT;
+	Amp__EngineSet set = AMP__ENGINE_SET__INIT, *sets[] = {&set};
+
+	st.state = state;
+	st.generation = state == AMP__ENGINE_STATE__STATE__READY ? f->generation : 0;
+	st.workers_max = max;
+	st.signatures = 7;
+	st.version = (char *)(uintptr_t)version;
+	set.path.data = (uint8_t *)(uintptr_t) "/sig/a.hdb";
+	set.path.len = 10;
+	set.signatures = 7;
+	st.sets = sets;
+	st.n_sets = 1;
+	assert_int_equal(amp_channel_send(f->link, AMP_MSG_ENGINE_STATE, 0, &st.base, NULL, 0), 0);
+	rig_run(f->g, 10);
+}
+
+static UNUSED void fake_ready(struct fake *f)
+{
+	fake_tell(f, AMP__ENGINE_STATE__STATE__READY, 4, "1.0");
+}
+
+static void fake_drop_workers(struct fake *f)
+{
+	for (unsigned i = 0; i < FAKES; i++) {
+		if (f->worker[i].channel)
+			amp_channel_free(f->worker[i].channel);
+		f->worker[i] = (struct fake_worker){.serial = 0};
 	}
-	amp_arena_free(&w.arena);
 }
 
-static inline void scan_data(int worker, const void *data, size_t n, struct verdict *v)
+static UNUSED void fake_link(struct fake *f)
 {
-	int fd = memfd_of(data, n, true);
+	struct amp_channel_config c = {.name = "fake",
+				       .table = fake_rows,
+				       .rows = sizeof(fake_rows) / sizeof(fake_rows[0]),
+				       .on_end = fake_end,
+				       .arg = f};
+	static unsigned generation;
+	int pair[2];
 
-	send_scan(worker, 7, fd, n, 10000);
-	close(fd);
-	receive_verdict(worker, 7, v);
+	rig_pair(pair);
+	f->link = amp_channel_new(f->g->room.base, pair[1], &c);
+	assert_non_null(f->link);
+	rig_ops->link(&f->g->room, AMP_ROLE_ENGINE, 0, ++generation, pair[0]);
 }
 
-/* A whole file in memory; the caller's. */
-static inline uint8_t *read_all(const char *path, size_t *n)
+/* ampengine died, and all of its processes. */
+static UNUSED void fake_dies(struct fake *f)
 {
-	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	uint8_t *data;
+	fake_drop_workers(f);
+	amp_channel_free(f->link);
+	f->link = NULL;
+	rig_run(f->g, 10);
+}
 
-	assert_true(fd >= 0);
-	assert_int_equal(fstat(fd, &st), 0);
-	data = malloc((size_t)st.st_size + 1);
-	assert_non_null(data);
-	assert_int_equal(read(fd, data, (size_t)st.st_size), (ssize_t)st.st_size);
-	close(fd);
-	*n = (size_t)st.st_size;
-	return data;
+/* At work, with clean files of a hundred bytes; ready if wanted. */
+static UNUSED struct fake *fake_start(bool ready)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	rig_engine = true;
+	f->generation = 1;
+	f->g = rig_start(true);
+	f->g->content = 'C';
+	f->g->size = 100;
+	f->g->owner = 1000;
+	fake_link(f);
+	if (ready)
+		fake_ready(f);
+	return f;
+}
+
+static UNUSED void fake_free(struct fake *f)
+{
+	fake_drop_workers(f);
+	if (f->link)
+		amp_channel_free(f->link);
+	rig_free(f->g);
+	rig_engine = false;
+	free(f);
 }
 
 #endif

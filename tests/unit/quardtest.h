@@ -40,6 +40,7 @@ struct amp_room {
 
 static const struct amp_room_ops *rig_ops;
 static struct scand *rig_scand;
+static UNUSED bool rig_engine; /* there is an ampengine, and the policy wants it */
 
 int amp_room_main(const struct amp_room_ops *ops, void *arg)
 {
@@ -133,8 +134,17 @@ struct rig {
 	uint64_t keep_id;
 	char keep_name[40];
 	bool answer_kills;
+	size_t repairs;
+	int64_t repair_since;
 	/* ampread */
 	uint8_t content; /* first byte of every file's SHA-256 */
+	bool each;	 /* the file's number is in it too */
+	uint64_t size;
+	uint32_t owner; /* of every file */
+	bool archive;
+	bool no_copy, open_copy, short_copy, unasked_copy; /* what is wrong with copies */
+	uint64_t copy_max, archive_max;			   /* as last asked */
+	size_t copies;
 	uint32_t mode;
 	bool script;
 	bool silent_opens; /* they are not answered */
@@ -252,12 +262,50 @@ static int mon_keep(struct amp_channel *ch, struct amp_message *m, void *arg)
 	return 0;
 }
 
+static int mon_repair(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct rig *g = arg;
+
+	(void)ch;
+	g->repairs++;
+	g->repair_since = ((const Amp__RepairWanted *)m->body)->since_ns;
+	return 0;
+}
+
 static int mon_ignore(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	(void)ch;
 	(void)m;
 	(void)arg;
 	return 0;
+}
+
+/* A copy of the file: its content's first byte, its number, zeros. */
+static int rig_copy(const struct rig *g, uint64_t ino)
+{
+	int fd = memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	uint8_t head[9] = {g->content};
+
+	assert_true(fd >= 0);
+	memcpy(head + 1, &ino, sizeof(ino));
+	assert_int_equal(pwrite(fd, head, sizeof(head), 0), sizeof(head));
+	assert_int_equal(ftruncate(fd, (off_t)(g->size - g->short_copy)), 0);
+	if (!g->open_copy)
+		assert_int_equal(
+			fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), 0);
+	return fd;
+}
+
+static bool rig_is_copied(struct rig *g, const Amp__ReadItem *item)
+{
+	if (item->want != AMP__READ_ITEM__WANT__HASH)
+		return false;
+	g->copy_max = item->snapshot_max;
+	g->archive_max = item->archive_max;
+	if (g->unasked_copy)
+		return true;
+	return item->snapshot_max && !g->no_copy &&
+	       g->size <= (g->archive ? item->archive_max : item->snapshot_max);
 }
 
 static void read_answer(struct rig *g, struct amp_channel *ch, const Amp__ReadItem *item)
@@ -284,7 +332,12 @@ static void read_answer(struct rig *g, struct amp_channel *ch, const Amp__ReadIt
 	memcpy(&id.ino, item->handle->bytes.data, sizeof(id.ino));
 	id.mode = g->mode;
 	id.nlink = 1;
+	id.size = g->size;
+	id.uid = g->owner;
 	r.identity = &id;
+	r.archive = g->archive;
+	if (g->each)
+		memcpy(sha + 1, &id.ino, sizeof(id.ino));
 	r.sha256.data = sha;
 	r.sha256.len = sizeof(sha);
 	r.script = g->script;
@@ -294,6 +347,13 @@ static void read_answer(struct rig *g, struct amp_channel *ch, const Amp__ReadIt
 			  O_RDONLY | O_CLOEXEC);
 		r.fd_index = 1;
 	}
+	if (rig_is_copied(g, item)) {
+		fd = rig_copy(g, id.ino);
+		r.snapshot_index = 1;
+		g->copies++;
+	}
+	if (g->size > item->hash_limit && item->hash_limit && item->want == AMP__READ_ITEM__WANT__HASH)
+		r.status = AMP__READ_RESULT__STATUS__TOO_LARGE_NOW;
 	if (g->surplus_fd)
 		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	done.results = list;
@@ -392,7 +452,7 @@ static const struct amp_dispatch mon_rows[] = {
 	{AMP_MSG_KEEP, &amp__keep__descriptor, AMP_MSG_MAX - 16, 0, 0, 0, mon_keep},
 	{AMP_MSG_SCAN_STATE, &amp__scan_state__descriptor, 1024, 0, 0, 0, mon_ignore},
 	{AMP_MSG_POLICY_ACK, &amp__policy_ack__descriptor, 64, 0, 0, 0, mon_ignore},
-	{AMP_MSG_REPAIR_WANTED, &amp__repair_wanted__descriptor, 4096, 0, 0, 0, mon_ignore},
+	{AMP_MSG_REPAIR_WANTED, &amp__repair_wanted__descriptor, 4096, 0, 0, 0, mon_repair},
 };
 static const struct amp_dispatch reader_rows[] = {
 	{AMP_MSG_READ, &amp__read__descriptor, 65000, 0, AMP_MSG_MAX_FDS, 0, reader_read},
@@ -497,6 +557,9 @@ static void rig_policy(struct rig *g, bool protect, uint8_t blocked)
 	uint8_t sha[AMP_SHA256_SIZE] = {blocked};
 
 	begin.name = "test";
+	begin.engine = rig_engine;
+	begin.max_file_size = 5 << 20;
+	begin.max_archive_size = 50 << 20;
 	begin.epoch = end.epoch = ++epoch;
 	begin.mode = protect ? AMP__POLICY_BEGIN__MODE__PROTECT : AMP__POLICY_BEGIN__MODE__AUDIT;
 	e.kind = AMP__POLICY_ENTRY__KIND__BLOCKED;
@@ -575,6 +638,7 @@ static struct rig *rig_new(void)
 	c.rows = rig_ops->control_rows;
 	g->room.control = amp_channel_new(g->room.base, pair[0], &c);
 	g->mon = PEER(g, pair[1], mon_rows);
+	conf.engine = rig_engine;
 	assert_int_equal(rig_ops->open(&g->room, &conf), 0);
 	rig_furnish(g);
 	rig_link_reader(g);
@@ -602,7 +666,10 @@ static UNUSED void rig_free(struct rig *g)
 
 	rig_ops->stop(&g->room);
 	act_free(s);
+	scans_free(s);
+	engine_free(s);
 	jobs_free(s);
+	contents_free(&s->contents);
 	readers_free(s);
 	quard_free(s);
 	brake_free(s);

@@ -30,6 +30,15 @@ tests_unit_test_quard_SOURCES = tests/unit/test_quard.c tests/unit/quardtest.h t
 tests_unit_test_quard_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_quard_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
 
+UNIT_TESTS += tests/unit/test_scan tests/unit/test_contents
+tests_unit_test_scan_SOURCES = tests/unit/test_scan.c tests/unit/enginetest.h tests/unit/quardtest.h \
+	tests/unit/scantest.h
+tests_unit_test_scan_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_scan_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+tests_unit_test_contents_SOURCES = tests/unit/test_contents.c tests/unit/scantest.h
+tests_unit_test_contents_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_contents_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
+
 # Hostile buffers. `make check` replays the corpus without libFuzzer.
 check_PROGRAMS += tests/fuzz/replay_fanotify
 TESTS += tests/fuzz/replay_fanotify

@@ -1,0 +1,781 @@
+/*
+ * tests/unit/test_scan.c - what is on no list goes to the engine: a whole
+ * ampscand, and an ampengine that the test plays (enginetest.h).
+ */
+#include "enginetest.h"
+
+#include "ampscand/scan.h"
+
+#define COUNTED(name) rig_counter("engine." name)
+
+/* Until nothing is in hand any more, 10 s at most. */
+static void until_done(struct fake *f)
+{
+	for (int i = 0; i < 5000 && f->g->s->occurrences; i++)
+		rig_run(f->g, 2);
+	assert_int_equal(f->g->s->occurrences, 0);
+}
+
+static void written(struct fake *f, uint64_t file, char what)
+{
+	f->g->content = (uint8_t)what;
+	rig_write(f->g, file, "name");
+	until_done(f);
+}
+
+/* --- what is known of content --------------------------------------------------------- */
+
+static void test_clean(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t clean = rig_counter("judged.clean");
+
+	(void)state;
+	written(f, 20, 'C');
+	assert_int_equal(f->scans, 1);
+	assert_int_equal(f->last_size, 100);
+	assert_int_equal(f->last_ms, 10000);
+	assert_int_equal(rig_counter("judged.clean"), clean + 1);
+	/* The same content elsewhere: its hash tells. */
+	written(f, 21, 'C');
+	assert_int_equal(f->scans, 1);
+	assert_int_equal(f->g->hashes, 2);
+	/* Other signatures: asked once more. */
+	f->generation = 2;
+	fake_ready(f);
+	written(f, 21, 'C');
+	assert_int_equal(f->scans, 2);
+	assert_int_equal(f->g->events, 0);
+	fake_free(f);
+}
+
+static void test_infected(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t infected = COUNTED("infected");
+
+	(void)state;
+	f->g->content = 'I';
+	rig_write(f->g, 20, "evil");
+	rig_until(f->g, &f->g->takes, 1);
+	assert_int_equal(f->scans, 2);
+	assert_int_not_equal(f->last[0], f->last[1]);
+	assert_string_equal(f->g->take_detection, "Test.Signature");
+	assert_string_equal(f->g->take_path, "/m/dir/evil");
+	assert_int_equal(COUNTED("infected"), infected + 1);
+	/* Both have had it in hand: neither is asked again. */
+	assert_int_equal(f->left, 2);
+	rig_ack(f->g, f->g->take_id, 1);
+	/* Known from then on, whatever the signatures. */
+	f->generation = 2;
+	fake_ready(f);
+	rig_write(f->g, 21, "evil");
+	rig_until(f->g, &f->g->takes, 2);
+	assert_int_equal(f->scans, 2);
+	fake_free(f);
+}
+
+/* The lists come first, and what they say is never asked. */
+static void test_lists_first(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	f->g->content = EVIL;
+	rig_write(f->g, 20, "evil");
+	rig_until(f->g, &f->g->takes, 1);
+	assert_string_equal(f->g->take_detection, "Test.Evil");
+	assert_int_equal(f->scans, 0);
+	fake_free(f);
+}
+
+/* The same content at two places at once. */
+static void test_joined(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	f->no_spawn = true; /* beyond the one in reserve */
+	f->g->content = 'S';
+	rig_write(f->g, 20, "a");
+	rig_write(f->g, 21, "b");
+	rig_run(f->g, 50);
+	assert_int_equal(f->scans, 1);
+	assert_int_equal(f->g->copies, 2);
+	assert_int_equal(f->g->s->occurrences, 2);
+	fake_honest(fake_find(f, f->last[0]), 1, 'C');
+	until_done(f);
+	assert_int_equal(f->scans, 1);
+	fake_free(f);
+}
+
+/* Written again while a worker has it: that is read for itself. */
+static void test_dirty(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	f->g->content = 'S';
+	rig_write(f->g, 20, "name");
+	rig_until(f->g, &f->scans, 1);
+	f->g->content = 'I';
+	rig_write(f->g, 20, "name");
+	rig_run(f->g, 20);
+	assert_int_equal(f->g->hashes, 1);
+	fake_honest(fake_find(f, f->last[0]), 1, 'C');
+	rig_until(f->g, &f->g->takes, 1);
+	assert_int_equal(f->g->hashes, 2);
+	assert_int_equal(f->scans, 3);
+	fake_free(f);
+}
+
+/* --- limits ---------------------------------------------------------------------------- */
+
+static void test_partial(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t clean = rig_counter("judged.clean"), partial = COUNTED("partial");
+
+	(void)state;
+	f->g->content = 'P';
+	rig_write(f->g, 20, "deep");
+	rig_until(f->g, &f->g->events, 1);
+	until_done(f);
+	assert_string_equal(f->g->type[0], "file_partial");
+	/* Not again while it is the same, and never as clean. */
+	written(f, 21, 'P');
+	assert_int_equal(f->scans, 1);
+	assert_int_equal(f->g->events, 1);
+	assert_int_equal(COUNTED("partial"), partial + 2);
+	assert_int_equal(rig_counter("judged.clean"), clean);
+	fake_free(f);
+}
+
+static void test_too_large(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t clean = rig_counter("judged.clean"), large = COUNTED("too_large");
+
+	(void)state;
+	f->g->size = (5 << 20) + 1;
+	written(f, 20, 'C');
+	assert_int_equal(f->scans, 0);
+	assert_int_equal(f->g->hashes, 1);
+	assert_int_equal(COUNTED("too_large"), large + 1);
+	assert_int_equal(rig_counter("judged.clean"), clean);
+	/* An archive of that size is not: it is read again for a copy. */
+	f->g->archive = true;
+	written(f, 21, 'C');
+	assert_int_equal(f->scans, 1);
+	assert_int_equal(f->g->hashes, 3);
+	assert_int_equal(f->last_size, (5 << 20) + 1);
+	f->g->size = (50 << 20) + 1;
+	written(f, 22, 'D');
+	assert_int_equal(f->scans, 1);
+	assert_int_equal(COUNTED("too_large"), large + 2);
+	assert_int_equal(f->g->events, 0);
+	fake_free(f);
+}
+
+/* Between what a first reading brings and the limit. */
+static void test_large_lane(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	f->g->size = 3 << 20;
+	written(f, 20, 'C');
+	assert_int_equal(f->g->hashes, 2);
+	assert_int_equal(f->scans, 1);
+	assert_in_range(f->g->copy_max, 3 << 20, 5 << 20);
+	/* Cached, the same. */
+	written(f, 21, 'C');
+	assert_int_equal(f->g->hashes, 3);
+	assert_int_equal(f->scans, 1);
+	fake_free(f);
+}
+
+/* No copy comes, again and again: not for ever. */
+static void test_uncopied(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	f->g->no_copy = true;
+	rig_write(f->g, 20, "name");
+	rig_until(f->g, &f->g->events, 1);
+	assert_string_equal(f->g->type[0], "file_unscannable");
+	assert_int_equal(f->g->hashes, 3);
+	fake_free(f);
+}
+
+/* --- trouble ---------------------------------------------------------------------------- */
+
+static void crash(char how, size_t deaths)
+{
+	struct fake *f = fake_start(true);
+	uint64_t died = COUNTED("worker_deaths"), unscannable = COUNTED("unscannable");
+
+	f->g->content = (uint8_t)how;
+	rig_write(f->g, 20, "bad");
+	rig_until(f->g, &f->g->events, 1);
+	assert_string_equal(f->g->type[0], "file_unscannable");
+	assert_int_equal(f->scans, 2);
+	assert_int_not_equal(f->last[0], f->last[1]);
+	assert_int_equal(f->g->room.fault, AMP_FAULT_ENGINE);
+	until_done(f);
+	rig_run(f->g, 20);
+	assert_int_equal(COUNTED("worker_deaths"), died + deaths);
+	/* Remembered, told once, and no conviction. */
+	written(f, 21, how);
+	assert_int_equal(f->scans, 2);
+	assert_int_equal(f->g->events, 1);
+	assert_int_equal(COUNTED("unscannable"), unscannable + 2);
+	assert_int_equal(f->g->takes, 0);
+	/* Other files are scanned. */
+	written(f, 22, 'C');
+	assert_int_equal(f->scans, 3);
+	fake_free(f);
+}
+
+static void test_crash(void **state)
+{
+	(void)state;
+	crash('X', 2);
+	crash('Y', 2);
+	crash('E', 0);
+}
+
+/* What it called clean before it died is judged again. */
+static void test_void(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t voided = COUNTED("voided");
+	size_t hashes;
+
+	(void)state;
+	f->g->each = true;
+	for (uint64_t i = 0; i < 4; i++)
+		written(f, 20 + i, 'C');
+	while (fake_find(f, f->last[0])->scans < 2) /* one was taken as a sample */
+		written(f, 30 + f->scans, 'C');
+	hashes = f->g->hashes;
+	fake_gone(fake_find(f, f->last[0]), SIGSEGV, 0);
+	rig_run(f->g, 20);
+	until_done(f);
+	assert_true(COUNTED("voided") >= voided + 2);
+	assert_true(f->g->hashes >= hashes + 2);
+	assert_int_equal(f->g->s->contents.cache.count, f->g->s->verdicts.cache.count);
+	fake_free(f);
+}
+
+static void later(struct fake *f, int64_t sec)
+{
+	amp_clock_advance(sec * AMP_NS_PER_SEC);
+	rig_run(f->g, 300);
+}
+
+static void test_timeout(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t timeouts = COUNTED("timeouts"), voided = COUNTED("voided");
+
+	(void)state;
+	amp_clock_freeze(amp_clock_monotonic(), amp_clock_realtime());
+	written(f, 20, 'C');
+	f->g->content = 'S';
+	rig_write(f->g, 21, "slow");
+	rig_until(f->g, &f->scans, 2);
+	later(f, 14);
+	assert_int_equal(f->kills, 0);
+	later(f, 2);
+	assert_int_equal(f->kills, 1);
+	rig_until(f->g, &f->scans, 3);
+	later(f, 16);
+	rig_until(f->g, &f->g->events, 1);
+	assert_string_equal(f->g->type[0], "file_unscannable");
+	assert_int_equal(COUNTED("timeouts"), timeouts + 2);
+	assert_int_equal(COUNTED("voided"), voided);
+	assert_int_equal(f->g->room.hostile, 0);
+	amp_clock_release();
+	fake_free(f);
+}
+
+/* A room that does not bury its dead. */
+static void test_not_told(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	amp_clock_freeze(amp_clock_monotonic(), amp_clock_realtime());
+	f->mute = true;
+	f->g->content = 'I';
+	rig_write(f->g, 20, "evil");
+	rig_until(f->g, &f->g->takes, 1);
+	later(f, 6);
+	assert_int_equal(f->g->room.hostile, 2);
+	assert_int_equal(f->g->room.hostile_role, AMP_ROLE_ENGINE);
+	amp_clock_release();
+	fake_free(f);
+}
+
+/* --- witnesses ---------------------------------------------------------------------------- */
+
+/* The second witness lies: the third decides. */
+static void test_liar(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t disagreed = COUNTED("disagreed");
+
+	(void)state;
+	f->liar = 2;
+	f->g->content = 'I';
+	rig_write(f->g, 20, "evil");
+	rig_until(f->g, &f->g->takes, 1);
+	assert_int_equal(f->scans, 3);
+	assert_int_equal(COUNTED("disagreed"), disagreed + 1);
+	assert_int_equal(f->kills, 1);
+	assert_null(fake_find(f, 2));
+	assert_int_equal(f->g->room.fault, AMP_FAULT_ENGINE);
+	fake_free(f);
+}
+
+/* One convicts what is clean: nothing is moved, and its clean words are void. */
+static void test_false_conviction(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t disagreed = COUNTED("disagreed"), voided = COUNTED("voided");
+	uint64_t first;
+
+	(void)state;
+	f->g->each = true;
+	written(f, 20, 'C');
+	first = f->worker[0].scans == 1 ? f->worker[0].serial : f->last[0];
+	f->convicts = first;
+	written(f, 21, 'C');
+	until_done(f);
+	if (f->scans == 2) /* another had it: the sample */
+		written(f, 22, 'C');
+	assert_int_equal(f->g->takes, 0);
+	assert_int_equal(f->g->kills, 0);
+	assert_int_equal(COUNTED("disagreed"), disagreed + 1);
+	assert_int_equal(COUNTED("voided"), voided + 1);
+	assert_int_equal(f->g->events, 0);
+	rig_run(f->g, 20);
+	until_done(f);
+	/* The first file was read again. */
+	assert_int_equal(f->g->hashes, 3);
+	fake_free(f);
+}
+
+/* Never two files of root's and others in one. */
+static void test_classes(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t serial;
+
+	(void)state;
+	f->g->each = true;
+	written(f, 20, 'C');
+	serial = f->last[0];
+	f->g->owner = 0;
+	written(f, 21, 'C');
+	assert_int_not_equal(f->last[0], serial);
+	f->g->owner = 1001;
+	written(f, 22, 'C');
+	if (f->scans == 3) /* no sample */
+		assert_int_equal(f->last[0], serial);
+	fake_free(f);
+}
+
+/* A worker is retired after 256 files; some clean words are looked at twice. */
+static void test_retired(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t sampled = COUNTED("sampled");
+
+	(void)state;
+	f->g->each = true;
+	for (uint64_t i = 0; i < 800; i++)
+		written(f, 100 + i, 'C');
+	for (unsigned i = 0; i < FAKES; i++)
+		assert_true(f->worker[i].scans <= WORKER_FILES);
+	assert_in_range(COUNTED("sampled") - sampled, 1, 60);
+	assert_int_equal(f->scans, 800 + COUNTED("sampled") - sampled);
+	assert_in_range(f->left, 2, 8);
+	fake_free(f);
+}
+
+/* --- an engine that is not there ------------------------------------------------------------ */
+
+static void test_loading(void **state)
+{
+	struct fake *f = fake_start(false);
+	uint64_t missed = COUNTED("missed");
+	int64_t before = amp_clock_realtime();
+
+	(void)state;
+	written(f, 20, 'I');
+	assert_int_equal(f->scans, 0);
+	assert_int_equal(f->g->takes, 0);
+	assert_int_equal(COUNTED("missed"), missed + 1);
+	assert_in_range(engine_missed_since(f->g->s), before, amp_clock_realtime());
+	assert_int_equal(f->g->repairs, 0);
+	fake_ready(f);
+	rig_until(f->g, &f->g->repairs, 1);
+	assert_in_range(f->g->repair_since, before - 2 * AMP_NS_PER_SEC,
+			amp_clock_realtime() - 2 * AMP_NS_PER_SEC);
+	assert_int_equal(engine_missed_since(f->g->s), 0);
+	fake_free(f);
+}
+
+/* The lists alone decide, and nothing is missed. */
+static void test_empty(void **state)
+{
+	struct fake *f = fake_start(false);
+
+	(void)state;
+	fake_tell(f, AMP__ENGINE_STATE__STATE__EMPTY, 0, "1.0");
+	assert_int_equal(engine_state(f->g->s), ENGINE_EMPTY);
+	written(f, 20, 'I');
+	assert_int_equal(engine_missed_since(f->g->s), 0);
+	/* Then there are some: what is known only by its hash is read for them. */
+	fake_ready(f);
+	assert_int_equal(f->g->repairs, 0);
+	rig_write(f->g, 20, "evil");
+	rig_until(f->g, &f->g->takes, 1);
+	fake_free(f);
+}
+
+/* It dies with a file in hand and is back within two seconds, with the same signatures. */
+static void test_back(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	written(f, 20, 'C');
+	f->g->content = 'S';
+	rig_write(f->g, 21, "name");
+	rig_until(f->g, &f->scans, 2);
+	fake_dies(f);
+	assert_int_equal(engine_state(f->g->s), ENGINE_LOADING);
+	fake_link(f);
+	fake_ready(f);
+	rig_until(f->g, &f->scans, 3);
+	assert_int_equal(f->g->hashes, 2);
+	assert_int_equal(f->g->repairs, 0);
+	fake_honest(fake_find(f, f->last[0]), 2, 'C');
+	until_done(f);
+	written(f, 22, 'C'); /* what was said before holds */
+	assert_int_equal(f->scans, 3);
+	fake_free(f);
+}
+
+/* It stays away: decided without, and repaired when it is there. */
+static void test_away(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	f->g->content = 'S';
+	rig_write(f->g, 21, "name");
+	rig_until(f->g, &f->scans, 1);
+	fake_dies(f);
+	rig_run(f->g, 1500);
+	assert_int_equal(f->g->s->occurrences, 1);
+	until_done(f);
+	assert_true(engine_missed_since(f->g->s) > 0);
+	fake_link(f);
+	fake_tell(f, AMP__ENGINE_STATE__STATE__READY, 4, "1.1");
+	assert_int_equal(engine_generation(f->g->s), 2); /* others than before */
+	rig_until(f->g, &f->g->repairs, 1);
+	fake_free(f);
+}
+
+/* One that kills ampengine each time. */
+static void test_link_deaths(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	f->g->content = 'S';
+	rig_write(f->g, 21, "name");
+	for (size_t i = 1; i <= 3; i++) {
+		rig_until(f->g, &f->scans, i);
+		fake_dies(f);
+		fake_link(f);
+		fake_ready(f);
+	}
+	rig_until(f->g, &f->g->events, 1);
+	assert_string_equal(f->g->type[0], "file_unscannable");
+	assert_int_equal(f->scans, 3);
+	fake_free(f);
+}
+
+/* New signatures while a worker has a file: its word decides, and is asked again later. */
+static void test_reload(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t old;
+
+	(void)state;
+	f->g->content = 'S';
+	rig_write(f->g, 21, "name");
+	rig_until(f->g, &f->scans, 1);
+	old = f->last[0];
+	f->generation = 2;
+	fake_ready(f);
+	assert_non_null(fake_find(f, old));
+	assert_int_equal(f->left, 1); /* the one in reserve */
+	fake_honest(fake_find(f, old), 1, 'C');
+	until_done(f);
+	rig_run(f->g, 10);
+	assert_int_equal(f->left, 2);
+	assert_int_equal(f->scans, 1);
+	rig_write(f->g, 22, "name");
+	rig_until(f->g, &f->scans, 2);
+	assert_int_not_equal(f->last[0], old);
+	fake_honest(fake_find(f, f->last[0]), 2, 'C');
+	until_done(f);
+	fake_free(f);
+}
+
+/* --- who breaks the protocol ------------------------------------------------------------------ */
+
+static void hostile_worker(char how)
+{
+	struct fake *f = fake_start(true);
+
+	written(f, 20, 'C');
+	f->g->content = (uint8_t)how;
+	rig_write(f->g, 21, "bad");
+	rig_until(f->g, &f->g->events, 1);
+	assert_string_equal(f->g->type[0], "file_unscannable");
+	assert_int_equal(f->scans, 3 + (f->scans > 3));
+	assert_int_equal(f->kills, 2);
+	assert_int_equal(f->g->room.fault, AMP_FAULT_ENGINE);
+	assert_int_equal(f->g->takes, 0);
+	assert_int_equal(f->g->room.hostile, 0); /* not ampengine's fault */
+	until_done(f);
+	fake_free(f);
+}
+
+static void test_hostile_worker(void **state)
+{
+	(void)state;
+	hostile_worker('N');
+	hostile_worker('W');
+}
+
+static void refuse(const struct fake *f)
+{
+	assert_int_equal(f->g->room.hostile, 1);
+	assert_int_equal(f->g->room.hostile_role, AMP_ROLE_ENGINE);
+	assert_int_equal(engine_state(f->g->s), ENGINE_LOADING);
+}
+
+static void test_hostile_engine(void **state)
+{
+	Amp__WorkerGone gone = AMP__WORKER_GONE__INIT;
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	fake_spawn(f); /* nobody asked */
+	rig_run(f->g, 20);
+	refuse(f);
+	fake_free(f);
+	f = fake_start(true);
+	gone.serial = 77;
+	amp_channel_send(f->link, AMP_MSG_WORKER_GONE, 0, &gone.base, NULL, 0);
+	rig_run(f->g, 20);
+	refuse(f);
+	fake_free(f);
+	f = fake_start(true);
+	fake_tell(f, AMP__ENGINE_STATE__STATE__READY, 0, "1.0");
+	refuse(f);
+	fake_free(f);
+	f = fake_start(true);
+	fake_tell(f, AMP__ENGINE_STATE__STATE__NONE, 4, "1.0");
+	refuse(f);
+	fake_free(f);
+}
+
+static void bad_copy(size_t offset)
+{
+	struct fake *f = fake_start(true);
+	unsigned before;
+
+	before = rig_descriptors();
+	*(bool *)((char *)f->g + offset) = true;
+	rig_write(f->g, 20, "name");
+	rig_run(f->g, 50);
+	assert_int_equal(f->g->room.hostile, 1);
+	assert_int_equal(f->g->room.hostile_role, AMP_ROLE_READ);
+	assert_int_equal(f->scans, 0);
+	assert_true(rig_descriptors() <= before);
+	*(bool *)((char *)f->g + offset) = false;
+	rig_link_reader(f->g);
+	until_done(f);
+	assert_int_equal(f->scans, 1);
+	fake_free(f);
+}
+
+static void test_hostile_reader(void **state)
+{
+	struct fake *f;
+
+	(void)state;
+	bad_copy(offsetof(struct rig, open_copy));
+	bad_copy(offsetof(struct rig, short_copy));
+	f = fake_start(false); /* without an engine none is asked for */
+	f->g->unasked_copy = true;
+	rig_write(f->g, 20, "name");
+	rig_run(f->g, 50);
+	assert_int_equal(f->g->room.hostile, 1);
+	f->g->unasked_copy = false;
+	fake_free(f);
+}
+
+/* --- what a walk read itself, what is asked --------------------------------------------------------- */
+
+static struct occurrence *found_occurrence(void)
+{
+	struct occurrence *o = occurrence_new(NULL, "name", 4);
+
+	assert_non_null(o);
+	o->cause = CAUSE_REPAIR;
+	return o;
+}
+
+static void test_found(void **state)
+{
+	struct fake *f = fake_start(true);
+	struct amp_fileid file = st_id(FSID, 44);
+	uint8_t sha[AMP_SHA256_SIZE] = {'I'};
+	struct walk_found found = {.file = &file,
+				   .name = "name",
+				   .name_size = 4,
+				   .directory_path = "/m/dir",
+				   .sha256 = sha,
+				   .identity = {.ino = 44, .size = 100, .mode = S_IFREG | 0644}};
+
+	(void)state;
+	f->g->content = 'I';
+	found.snapshot = rig_copy(f->g, 44);
+	judge_found(f->g->s, found_occurrence(), &found);
+	assert_null(job_find(f->g->s, &file)); /* events do not join it */
+	rig_until(f->g, &f->g->takes, 1);
+	assert_int_equal(f->scans, 2);
+	assert_string_equal(f->g->take_path, "/m/dir/name");
+	rig_ack(f->g, f->g->take_id, 1);
+	/* Without a copy it is not clean. */
+	sha[0] = 'C';
+	found.snapshot = -1;
+	judge_found(f->g->s, found_occurrence(), &found);
+	rig_until(f->g, &f->g->events, 2);
+	assert_string_equal(f->g->type[1], "file_unscannable");
+	until_done(f);
+	fake_free(f);
+}
+
+static int on_definitions(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	const Amp__CliDefinitionsReply *r = (const Amp__CliDefinitionsReply *)m->body;
+	size_t *answers = arg;
+
+	(void)ch;
+	assert_string_equal(r->state, *answers ? "ready" : "loading");
+	assert_int_equal(r->n_sets, *answers ? 1 : 0);
+	assert_int_equal(r->scans, *answers ? 1 : 0);
+	(*answers)++;
+	return 0;
+}
+
+static void test_definitions(void **state)
+{
+	static const struct amp_dispatch rows[] = {{AMP_MSG_CLI_DEFINITIONS_REPLY,
+						    &amp__cli_definitions_reply__descriptor, 65000, 0, 0, 0,
+						    on_definitions}};
+	size_t answers = 0;
+	struct amp_channel_config server = {.name = "server"};
+	struct amp_channel_config client = {.name = "client", .table = rows, .rows = 1, .arg = &answers};
+	struct fake *f = fake_start(false);
+	struct amp_message m = {.id = 5};
+	struct amp_channel *ends[2];
+	int pair[2];
+
+	(void)state;
+	rig_pair(pair);
+	ends[0] = amp_channel_new(f->g->room.base, pair[0], &server);
+	ends[1] = amp_channel_new(f->g->room.base, pair[1], &client);
+	engine_definitions(ends[0], &m, &f->g->room);
+	rig_until(f->g, &answers, 1);
+	fake_ready(f);
+	written(f, 20, 'C');
+	while (f->scans > 1)
+		skip(); /* it was a sample */
+	engine_definitions(ends[0], &m, &f->g->room);
+	rig_until(f->g, &answers, 2);
+	amp_channel_free(ends[0]);
+	amp_channel_free(ends[1]);
+	fake_free(f);
+}
+
+/* Everything is given back. */
+static void test_descriptors(void **state)
+{
+	struct fake *f = fake_start(true);
+	struct scand *s = f->g->s;
+	unsigned before;
+
+	(void)state;
+	written(f, 20, 'C');
+	before = rig_descriptors();
+	f->g->each = true;
+	for (uint64_t i = 0; i < 60; i++)
+		rig_write(f->g, 100 + i, "name");
+	until_done(f);
+	rig_run(f->g, 50);
+	/* A worker has two ends here. */
+	assert_true(rig_descriptors() <= before + 2 * 4);
+	assert_int_equal(scans_room(s), 64U << 20);
+	assert_null(scans_oldest(s));
+	fake_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_clean),
+		cmocka_unit_test(test_infected),
+		cmocka_unit_test(test_lists_first),
+		cmocka_unit_test(test_joined),
+		cmocka_unit_test(test_dirty),
+		cmocka_unit_test(test_partial),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_large_lane),
+		cmocka_unit_test(test_uncopied),
+		cmocka_unit_test(test_crash),
+		cmocka_unit_test(test_void),
+		cmocka_unit_test(test_timeout),
+		cmocka_unit_test(test_not_told),
+		cmocka_unit_test(test_liar),
+		cmocka_unit_test(test_false_conviction),
+		cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_retired),
+		cmocka_unit_test(test_loading),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_back),
+		cmocka_unit_test(test_away),
+		cmocka_unit_test(test_link_deaths),
+		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_hostile_worker),
+		cmocka_unit_test(test_hostile_engine),
+		cmocka_unit_test(test_hostile_reader),
+		cmocka_unit_test(test_found),
+		cmocka_unit_test(test_definitions),
+		cmocka_unit_test(test_descriptors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
