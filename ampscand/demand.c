@@ -276,6 +276,7 @@ static void step(struct demand_scan *d)
 	else
 		d->task++;
 	d->fsid = 0;
+	d->by_names = false;
 	d->tries = 0;
 	keep_position(d, at);
 }
@@ -357,9 +358,12 @@ static void begin_walk(struct demand_scan *d, const char *path, const char *resu
 	const struct filesystem *fs =
 		d->fsid ? filesystems_find(&s->filesystems, d->fsid) : demand_filesystem(s, path);
 
+	if (d->by_names || (fs && (fs->how == AMP__FILE_SYSTEM__HOW__NOT_WATCHED || !fs->mount_point[0])))
+		fs = NULL;
+
 	d->moved = false;
 	d->base_directories = d->now.kinds[DEMAND_DIRECTORY];
-	d->walk = walk_demand(s, d, path, resume, fs, d->fsid ? d->fsid : fs ? fs->fsid : 0);
+	d->walk = walk_demand(s, d, path, resume, fs);
 }
 
 static void next(struct demand_scan *d)
@@ -534,32 +538,33 @@ void demand_marked(struct scand *s, struct demand_scan *d, const char *path, uin
 		demand_later(s);
 		return;
 	}
-	/*
-	 * If there is none, the last one holds: more is looked at again. So it is at the mark at
-	 * which a walk was resumed, since the threats that are known lie behind it.
-	 */
+	/* If there is none, the last one holds: more is looked at again. */
 	at = d->moved && is_position(d, path) ? strdup(path) : NULL;
 	if (at)
 		keep_position(d, at);
 	walk_go(s, d->walk);
 }
 
-/* The walker says on which file system the path is, and it was taken for another. */
-static bool is_elsewhere(const struct demand_scan *d, const struct walk_end *e)
+/*
+ * The path is on another file system than it was taken for; or it is a file that
+ * is mounted over a name, and no handle leads to it. True: asked again, otherwise.
+ */
+static bool find_out(struct demand_scan *d, const struct walk_end *e)
 {
-	return e->fsid && e->fsid != d->fsid && d->tries < TRIES_MAX;
+	if (!e->fsid || !e->asked || d->moved || d->tries++ >= TRIES_MAX)
+		return false;
+	if (e->fsid == e->asked)
+		d->by_names = true;
+	d->fsid = e->fsid;
+	return true;
 }
 
 void demand_walked(struct scand *s, struct demand_scan *d, const struct walk_end *e)
 {
 	d->walk = NULL;
 	demand_later(s);
-	if (e->error[0] && is_elsewhere(d, e)) {
-		d->fsid = e->fsid;
-		d->tries++;
-		demand_rollback(d);
+	if (e->error[0] && find_out(d, e))
 		return;
-	}
 	d->now.kinds[DEMAND_DIRECTORY] = d->base_directories + e->directories;
 	/* Start-up places that are not there, programs that went: nothing to tell of. */
 	if (e->error[0] && !is_flash(d))

@@ -17,7 +17,7 @@
 
 #define DEMAND_LIST	 1000U /* of files not clean, in memory */
 #define DEMAND_LIST_KEPT 200U  /* ... and in the record */
-#define DEMAND_SINCE	 1000U /* threats since the last mark that are known one by one */
+#define DEMAND_SINCE	 800U  /* threats since the last mark that are known one by one */
 #define DEMAND_MAPPED	 50000U
 #define DEMAND_KEEP_NS	 (2 * AMP_NS_PER_SEC) /* between two records of a scan that goes on */
 
@@ -52,12 +52,22 @@ struct demand_file {
 	char *detail; /* NULL: none */
 };
 
-/* Threats found since the last mark. */
+/*
+ * A threat that may be gone, or found once more, when the walk that found it is
+ * resumed. It is known until a later mark shows that it has been passed.
+ */
+struct demand_known {
+	uint64_t hash; /* of its path */
+	bool kept;     /* in the counters of the last mark */
+	bool behind;   /* of an earlier walk: it may lie behind the next mark */
+	bool met;      /* by the walk in hand */
+};
+
 struct demand_since {
-	uint64_t hash[DEMAND_SINCE]; /* of their paths */
+	struct demand_known known[DEMAND_SINCE];
 	size_t count;
-	uint64_t more; /* without a hash */
-	uint64_t bytes, cached;
+	/* Those that the counters of the last mark do not have. */
+	uint64_t threats, bytes, cached;
 };
 
 struct demand_paths {
@@ -101,6 +111,7 @@ struct demand_scan {
 	bool moved;		   /* it found something: its next mark is beyond where it began */
 	uint64_t base_directories; /* before it */
 	uint64_t fsid;		   /* that the walker told for this task; 0: none */
+	bool by_names;		   /* what is in it has no handle */
 	unsigned tries;		   /* to find out which it is on */
 	unsigned deaths;	   /* of the walker, since the last mark */
 	struct demand_paths mapped;
@@ -164,6 +175,7 @@ void demand_count(struct demand_scan *d, const struct occurrence *o);
 void demand_count_odd(struct demand_scan *d, unsigned kind, const char *path);
 /* Known by its path until the next checkpoint: counted once. */
 void demand_threat(struct demand_scan *d, const struct occurrence *o, const char *detail);
+bool demand_is_known(struct demand_scan *d, const struct occurrence *o);
 void demand_checkpoint(struct demand_scan *d); /* all is concluded up to here */
 void demand_rollback(struct demand_scan *d);   /* to the last checkpoint */
 void demand_list_free(struct demand_scan *d);
@@ -212,11 +224,12 @@ bool gentle_may_go_on(struct scand *s);
 struct walk_end {
 	const char *error; /* ""; else the walk could not be done */
 	uint64_t fsid;	   /* of the path; 0: not told */
+	uint64_t asked;	   /* on which it was taken to be; 0: on none that is watched */
 	uint64_t unreadable, too_deep, directories;
 };
-/* by_path: the walker reads, by names. resume may be NULL. NULL: no walker or no memory now. */
+/* fs NULL: the walker goes by names, and reads. resume may be NULL. NULL: no walker or no memory now. */
 struct walk *walk_demand(struct scand *s, struct demand_scan *d, const char *path, const char *resume,
-			 const struct filesystem *fs, uint64_t fsid);
+			 const struct filesystem *fs);
 bool walk_demand_by_path(const struct walk *w);
 /* Nothing of it is counted any more. What nobody has begun to read is dropped by walks_drop(). */
 void walk_cancel(struct scand *s, struct walk *w);

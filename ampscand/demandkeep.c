@@ -36,6 +36,7 @@ struct packing {
 	ProtobufCBinaryData paths[AMP_SCAN_PATHS], *tasks;
 	Amp__DemandCount counts[DEMAND_KINDS], *count_list[DEMAND_KINDS];
 	Amp__DemandFile files[DEMAND_LIST_KEPT], *file_list[DEMAND_LIST_KEPT];
+	uint64_t since[DEMAND_SINCE], known[DEMAND_SINCE];
 };
 
 static void fill_counts(struct packing *p, const struct demand_tally *t)
@@ -100,9 +101,15 @@ static int fill_tasks(struct packing *p, const struct demand_scan *d)
 
 static void fill_since(struct packing *p, const struct demand_since *since)
 {
-	p->r.since = (uint64_t *)(uintptr_t)since->hash;
-	p->r.n_since = since->count;
-	p->r.since_more = since->more;
+	p->r.since = p->since;
+	p->r.known = p->known;
+	for (size_t i = 0; i < since->count; i++) {
+		if (since->known[i].kept)
+			p->known[p->r.n_known++] = since->known[i].hash;
+		else
+			p->since[p->r.n_since++] = since->known[i].hash;
+	}
+	p->r.since_threats = since->threats;
 	p->r.since_bytes = since->bytes;
 	p->r.since_cached = since->cached;
 }
@@ -286,12 +293,14 @@ static int take_list(struct demand_scan *d, const Amp__DemandRecord *r)
 
 static int take_since(struct demand_since *since, const Amp__DemandRecord *r)
 {
-	if (r->n_since > DEMAND_SINCE)
+	if (r->n_since > DEMAND_SINCE || r->n_known > DEMAND_SINCE - r->n_since ||
+	    r->since_threats < r->n_since)
 		return -1;
 	for (size_t i = 0; i < r->n_since; i++)
-		since->hash[i] = r->since[i];
-	since->count = r->n_since;
-	since->more = r->since_more;
+		since->known[since->count++].hash = r->since[i];
+	for (size_t i = 0; i < r->n_known; i++)
+		since->known[since->count++] = (struct demand_known){.hash = r->known[i], .kept = true};
+	since->threats = r->since_threats;
 	since->bytes = r->since_bytes;
 	since->cached = r->since_cached;
 	return 0;

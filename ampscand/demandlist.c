@@ -77,27 +77,37 @@ static void add_threats(struct demand_tally *t, uint64_t n, uint64_t bytes, uint
 	t->kinds[OUTCOME_THREAT] += n;
 }
 
-/* It is counted already: found since the last mark, before something died. */
-static bool is_known(const struct demand_scan *d, const char *path)
+static struct demand_known *find(struct demand_scan *d, const char *path)
 {
-	uint64_t hash = path && d->since.count ? demand_path_hash(path) : 0;
+	struct demand_since *since = &d->since;
+	uint64_t hash = path && since->count ? demand_path_hash(path) : 0;
 
-	for (size_t i = 0; hash && i < d->since.count; i++)
-		if (d->since.hash[i] == hash)
-			return true;
-	return false;
+	for (size_t i = 0; path && i < since->count; i++)
+		if (since->known[i].hash == hash)
+			return &since->known[i];
+	return NULL;
+}
+
+/* Is it counted already? */
+bool demand_is_known(struct demand_scan *d, const struct occurrence *o)
+{
+	struct demand_known *k = find(d, o->path);
+
+	if (k && o->walk && !walk_is_cancelled(o->walk))
+		k->met = true;
+	return k != NULL;
 }
 
 void demand_threat(struct demand_scan *d, const struct occurrence *o, const char *detail)
 {
 	struct demand_since *since = &d->since;
 
-	if (is_known(d, o->path))
+	if (demand_is_known(d, o))
 		return;
 	if (o->path && since->count < DEMAND_SINCE)
-		since->hash[since->count++] = demand_path_hash(o->path);
-	else
-		since->more++;
+		since->known[since->count++] = (struct demand_known){
+			.hash = demand_path_hash(o->path), .behind = o->walk && walk_is_cancelled(o->walk)};
+	since->threats++;
 	since->bytes += o->size;
 	since->cached += o->cached;
 	add_threats(&d->now, 1, o->size, o->cached);
@@ -123,7 +133,7 @@ void demand_count(struct demand_scan *d, const struct occurrence *o)
 			demand_threat(d, o, NULL);
 		return;
 	}
-	if (is_known(d, o->path))
+	if (demand_is_known(d, o))
 		return;
 	d->now.files++;
 	d->now.kinds[kind]++;
@@ -141,16 +151,29 @@ void demand_count_odd(struct demand_scan *d, unsigned kind, const char *path)
 
 void demand_checkpoint(struct demand_scan *d)
 {
+	struct demand_since *since = &d->since;
+	size_t left = 0;
+
+	for (size_t i = 0; i < since->count; i++) {
+		since->known[i].kept = true;
+		if (since->known[i].behind && !since->known[i].met)
+			since->known[left++] = since->known[i];
+	}
+	since->count = left;
+	since->threats = since->bytes = since->cached = 0;
 	d->kept = d->now;
 	d->kept_list = d->list_count;
-	d->since = (struct demand_since){.count = 0};
 }
 
 void demand_rollback(struct demand_scan *d)
 {
-	uint64_t threats = d->since.count + d->since.more;
+	struct demand_since *since = &d->since;
 	size_t kept = d->kept_list;
 
+	for (size_t i = 0; i < since->count; i++) {
+		since->known[i].behind = true;
+		since->known[i].met = false;
+	}
 	for (size_t i = d->kept_list; i < d->list_count; i++) {
 		if (d->list[i].kind == OUTCOME_THREAT)
 			d->list[kept++] = d->list[i];
@@ -159,6 +182,6 @@ void demand_rollback(struct demand_scan *d)
 	}
 	d->list_count = kept;
 	d->now = d->kept;
-	d->now.listed += threats;
-	add_threats(&d->now, threats, d->since.bytes, d->since.cached);
+	d->now.listed += since->threats;
+	add_threats(&d->now, since->threats, since->bytes, since->cached);
 }

@@ -49,6 +49,7 @@ struct walk {
 	bool cancelled;
 	bool marked; /* the walker waits for WALK_GO */
 	char *mark;
+	uint64_t found_fsid; /* that the walker told with the entries */
 	struct walk_end end;
 };
 
@@ -302,6 +303,9 @@ static bool entry_is_valid(const struct walk *w, const Amp__WalkEntry *e)
 {
 	bool read = e->sha256.len == AMP_SHA256_SIZE;
 
+	/* Handles of a file system that is not watched lead nowhere. */
+	if (w->ordered && !w->fsid && e->directory)
+		return false;
 	return (e->directory ? e->sha256.len == 0 : w->by_path && (read || e->sha256.len == 0)) &&
 	       e->name.len > 0 && e->name.len <= AMP_NAME_MAX && !memchr(e->name.data, '/', e->name.len) &&
 	       !memchr(e->name.data, 0, e->name.len);
@@ -317,7 +321,8 @@ static bool snapshot_is_valid(const struct amp_message *m, const Amp__WalkEntry 
 static int take_entry(struct scand *s, struct walk *w, struct amp_message *m, const Amp__WalkEntry *e,
 		      const char *dir_path)
 {
-	struct amp_fileid file = {.fsid = w->fsid}, dir = {.fsid = w->fsid};
+	uint64_t fsid = w->fsid ? w->fsid : w->found_fsid;
+	struct amp_fileid file = {.fsid = fsid}, dir = {.fsid = fsid};
 	struct walk_found found = {.file = &file,
 				   .name = (const char *)e->name.data,
 				   .name_size = e->name.len,
@@ -407,6 +412,7 @@ static int take_entries(struct scand *s, struct walk *w, struct amp_message *m)
 	if (e->directory_path.len)
 		path = strndup((const char *)e->directory_path.data, e->directory_path.len);
 	w->seen = e->seen;
+	w->found_fsid = e->fsid;
 	if (w->ordered && w->scan && e->n_entries + e->n_odd)
 		demand_entered(w->scan, path);
 	w->open++; /* held: it must not finish under our hands */
@@ -515,7 +521,7 @@ static bool end_is_valid(const struct walk *w, const Amp__WalkDone *d)
 
 	if (!w->ordered || w->cancelled)
 		return true;
-	return !w->marked && (error || w->by_path || d->fsid == w->fsid);
+	return !w->marked && (error || !w->fsid || d->fsid == w->fsid);
 }
 
 int walk_done(struct scand *s, int reader, const Amp__WalkDone *d)
@@ -528,6 +534,7 @@ int walk_done(struct scand *s, int reader, const Amp__WalkDone *d)
 	w->walked = true;
 	w->seen = d->seen;
 	w->end.fsid = d->fsid;
+	w->end.asked = w->fsid;
 	w->end.unreadable = d->unreadable;
 	w->end.too_deep = d->too_deep;
 	w->end.directories = d->directories;
@@ -608,7 +615,7 @@ static int ask_ordered(struct scand *s, struct walk *w, const struct filesystem 
 }
 
 struct walk *walk_demand(struct scand *s, struct demand_scan *d, const char *path, const char *resume,
-			 const struct filesystem *fs, uint64_t fsid)
+			 const struct filesystem *fs)
 {
 	int at;
 	struct amp_channel *ch = readers_demand_walker(s, &at);
@@ -618,8 +625,8 @@ struct walk *walk_demand(struct scand *s, struct demand_scan *d, const char *pat
 		return NULL;
 	w->ordered = true;
 	w->scan = d;
-	w->fsid = fsid;
-	w->by_path = !fs || fs->how != AMP__FILE_SYSTEM__HOW__BY_HANDLE || !fs->mount_point[0];
+	w->fsid = fs ? fs->fsid : 0;
+	w->by_path = !fs || fs->how != AMP__FILE_SYSTEM__HOW__BY_HANDLE;
 	w->path = strdup(path);
 	w->resume = resume ? strdup(resume) : NULL;
 	w->active = true;

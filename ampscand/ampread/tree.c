@@ -42,6 +42,7 @@ struct amp_tree {
 	char *resume;
 	const char *rest; /* of resume: names not yet gone down to */
 	int64_t since_ns;
+	uint64_t fsid; /* that the path must be on; 0: any */
 	bool names_permitted, by_names;
 	uint64_t snapshot_max, archive_max;
 	unsigned depth_limit;
@@ -102,7 +103,9 @@ static int take_ask(struct amp_tree *t, const struct amp_tree_ask *ask)
 	while (*t->rest == '/')
 		t->rest++;
 	t->since_ns = ask->since_ns;
+	t->fsid = ask->fsid;
 	t->names_permitted = ask->names_permitted;
+	t->by_names = ask->by_names;
 	t->snapshot_max = ask->snapshot_max;
 	t->archive_max = ask->archive_max;
 	return 0;
@@ -669,7 +672,11 @@ static void begin(struct amp_tree *t)
 	const char *why = amp_tree_top_open(&t->top);
 
 	t->mark_ns = amp_clock_monotonic();
-	t->by_names = !t->top.handles;
+	if (!why && t->fsid && t->top.fsid != t->fsid) {
+		why = "the path is on another file system";
+		errno = 0;
+	}
+	t->by_names |= !t->top.handles;
 	if (!why && t->by_names && !t->names_permitted) {
 		why = "file system has no file handles";
 		errno = 0;

@@ -26,7 +26,9 @@ struct amp_tree_ask {
 	const char *resume;   /* a mark's path */
 	size_t resume_length; /* 0: from the beginning */
 	int64_t since_ns;
+	uint64_t fsid;	      /* that the path must be on; 0: any */
 	bool names_permitted; /* where there are no handles, go by names and read the files */
+	bool by_names;	      /* everywhere: nobody can open a handle of that file system */
 	uint64_t snapshot_max, archive_max;
 };
 

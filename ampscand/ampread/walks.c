@@ -285,7 +285,9 @@ static int make_tree(struct walking *k, const Amp__Walk *ask)
 		.resume = (const char *)ask->resume.data,
 		.resume_length = ask->resume.len,
 		.since_ns = ask->since_ns,
+		.fsid = ask->fsid,
 		.names_permitted = ask->by_path,
+		.by_names = ask->by_path && ask->fsid == 0,
 		.snapshot_max = ask->snapshot_max,
 		.archive_max = ask->archive_max,
 	};

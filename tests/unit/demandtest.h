@@ -47,7 +47,7 @@ struct t_walk {
 	uint64_t id, fsid;
 	bool by_path;
 	char path[64];
-	unsigned dir, file, first;
+	unsigned dir, file, first, told; /* files since the last mark */
 	bool marked;
 	unsigned credit;
 };
@@ -68,8 +68,8 @@ struct rig {
 	size_t walks, marks, cancels, hostile, entries, mapped_asked;
 	char last_resume[64];
 	bool hold_start;
-	bool hold_go; /* marks are sent, but nothing after them */
-	size_t die_at;
+	bool hold_go;	     /* marks are sent, but nothing after them */
+	unsigned mark_every; /* files between marks, at least */
 	/* the judge */
 	struct occurrence *queue;
 	bool hold_judge, protect;
@@ -297,6 +297,7 @@ static void w_mark(struct t_walk *w, const char *path)
 	m.path.len = strlen(path);
 	m.directories = w->dir - w->first;
 	w->waits = true;
+	w->told = 0;
 	rig->marks++;
 	amp_channel_send(rig->far, AMP_MSG_WALK_MARK, 0, &m.base, NULL, 0);
 }
@@ -318,6 +319,7 @@ static void w_entries(struct t_walk *w)
 	id.size = 10;
 	id.nlink = 1;
 	m.walk_id = w->id;
+	m.fsid = w->fsid;
 	m.directory_path.data = (uint8_t *)dir->path;
 	m.directory_path.len = strlen(dir->path);
 	for (unsigned i = 0; i < 2; i++) {
@@ -342,6 +344,7 @@ static void w_entries(struct t_walk *w)
 		one->name.len = strlen(dir->file[w->file].name);
 		list[m.n_entries++] = one;
 		w->credit--;
+		w->told++;
 	}
 	amp_channel_send(rig->far, AMP_MSG_WALK_ENTRIES, 0, &m.base, NULL, 0);
 }
@@ -360,7 +363,8 @@ static bool w_step(struct t_walk *w)
 		w_done(w, NULL, w->fsid);
 	} else if (!w->marked) {
 		w->marked = true;
-		w_mark(w, rig->tree.dir[w->dir].path);
+		if (w->told >= rig->mark_every)
+			w_mark(w, rig->tree.dir[w->dir].path);
 	} else if (w->file < rig->tree.dir[w->dir].files) {
 		if (!w->credit)
 			return false;
@@ -378,6 +382,7 @@ static int far_walk(struct amp_channel *ch, struct amp_message *m, void *arg)
 	const Amp__Walk *ask = (const Amp__Walk *)m->body;
 	struct t_walk *w = rig->walk;
 	unsigned d = 0;
+	uint64_t fsid;
 
 	(void)ch;
 	(void)arg;
@@ -393,13 +398,15 @@ static int far_walk(struct amp_channel *ch, struct amp_message *m, void *arg)
 	snprintf(rig->last_resume, sizeof(rig->last_resume), "%.*s", (int)ask->resume.len,
 		 ask->resume.len ? (char *)ask->resume.data : "");
 	rig->walks++;
+	fsid = strncmp(w->path, "/other", 6) == 0 ? OTHER_FSID : FSID;
 	while (d < rig->tree.dirs && !path_below(rig->tree.dir[d].path, w->path))
 		d++;
 	if (strncmp(w->path, "/nowhere", 8) == 0) {
 		w_done(w, "No such file or directory", 0);
-	} else if (strncmp(w->path, "/other", 6) == 0 && ask->fsid != OTHER_FSID) {
-		w_done(w, "on another file system", OTHER_FSID);
+	} else if (ask->fsid && ask->fsid != fsid) {
+		w_done(w, "on another file system", fsid);
 	} else {
+		w->fsid = fsid;
 		for (w->dir = d; rig->last_resume[0] && w_below(w); w->dir++)
 			if (strcmp(rig->tree.dir[w->dir].path, rig->last_resume) == 0)
 				break;

@@ -91,13 +91,16 @@ static void die_behind(size_t mark, unsigned steps, bool scanner)
 	}
 }
 
-static void death_at_every_mark(bool scanner, bool protect, bool kept)
+static void death_at_every_mark(bool scanner, bool protect, bool kept, unsigned mark_every)
 {
-	for (size_t mark = 1; mark <= 10; mark++)
+	size_t marks = mark_every ? 3 : 10;
+
+	for (size_t mark = 1; mark <= marks; mark++)
 		for (unsigned steps = 0; steps < 12; steps += 3) {
 			amp_clock_freeze(1000 * AMP_NS_PER_SEC, 2000 * AMP_NS_PER_SEC);
 			rig_new();
 			rig->protect = protect;
+			rig->mark_every = mark_every;
 			tree_make(10, 7);
 			scan_start("/top");
 			/* Without a step of the clock, the record is of the start. */
@@ -114,31 +117,37 @@ static void death_at_every_mark(bool scanner, bool protect, bool kept)
 static void test_death_of_scanner(void **state)
 {
 	(void)state;
-	death_at_every_mark(true, true, true);
-	death_at_every_mark(true, true, false);
-	death_at_every_mark(true, false, true);
+	for (unsigned every = 0; every <= 20; every += 20) {
+		death_at_every_mark(true, true, true, every);
+		death_at_every_mark(true, true, false, every);
+		death_at_every_mark(true, false, true, every);
+		death_at_every_mark(true, false, false, every);
+	}
 }
 
 static void test_death_of_walker(void **state)
 {
 	(void)state;
-	death_at_every_mark(false, true, true);
-	death_at_every_mark(false, false, true);
+	for (unsigned every = 0; every <= 20; every += 20) {
+		death_at_every_mark(false, true, true, every);
+		death_at_every_mark(false, false, true, every);
+	}
 }
 
-/* Both in turn, again and again, with the record of each mark. */
-static void test_deaths_all_the_way(void **state)
+/* Both in turn, again and again. The marks of a walk that is resumed are elsewhere than before. */
+static void deaths_all_the_way(bool protect, unsigned mark_every)
 {
 	struct demand_scan *d;
 	unsigned deaths = 0;
 
-	(void)state;
 	amp_clock_freeze(1000 * AMP_NS_PER_SEC, 2000 * AMP_NS_PER_SEC);
 	rig_new();
-	tree_make(20, 7);
+	rig->protect = protect;
+	tree_make(40, 7);
 	scan_start("/top");
 	while ((d = demand_find(rig->s, 1))->state != DEMAND_DONE && deaths < 200) {
 		rig->marks = 0;
+		rig->mark_every = mark_every ? 7 + deaths * 11 % mark_every : 0;
 		for (unsigned i = 0; i < 100000 && rig->marks < 2 && d->state != DEMAND_DONE; i++) {
 			amp_clock_advance(AMP_NS_PER_SEC);
 			rig_step();
@@ -152,10 +161,19 @@ static void test_deaths_all_the_way(void **state)
 			kill_walker();
 		}
 	}
-	assert_true(deaths > 15);
+	assert_true(deaths > 5);
 	assert_totals(d);
 	rig_free();
 	amp_clock_release();
+}
+
+static void test_deaths_all_the_way(void **state)
+{
+	(void)state;
+	deaths_all_the_way(true, 0);
+	deaths_all_the_way(false, 0);
+	deaths_all_the_way(true, 40);
+	deaths_all_the_way(false, 40);
 }
 
 /* A walker that dies at one place again and again: the rest is left out, with a fault. */
@@ -331,8 +349,14 @@ static void test_elsewhere(void **state)
 	snprintf(rig->tree.dir[0].file[0].name, 32, "good");
 	d = scan_start("/other");
 	rig_run();
+	/* The second one goes by names: that file system is not watched. */
 	assert_int_equal(rig->walks, 2);
 	assert_int_equal(d->state, DEMAND_DONE);
+	assert_int_equal(d->now.files, 1);
+	add_filesystem(rig->s, OTHER_FSID, "/other");
+	d = scan_start("/other");
+	rig_run();
+	assert_int_equal(rig->walks, 3);
 	assert_int_equal(d->now.files, 1);
 	rig_free();
 }
