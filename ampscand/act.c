@@ -228,7 +228,8 @@ static enum act_course course_of(struct act *a)
 		return ACT_FOUNDATION;
 	}
 	if (a->protect)
-		brake = brake_holds(a->scand, a->detection, &a->file, &a->identity, path, a->serial);
+		brake = brake_holds(a->scand, a->detection, &a->file, &a->identity, path,
+				    is_to_be_taken(a) ? a->serial : 0);
 	a->keeping = brake == BRAKE_HOLDS_KEEPING;
 	return brake == BRAKE_OFF ? ACT_FREELY : ACT_HELD;
 }
@@ -262,8 +263,10 @@ static void take_course(struct act *a)
 	}
 	if (!is_known_left(a))
 		act_record_detection(a);
-	if (a->course != ACT_FREELY)
+	if (a->course != ACT_FREELY) {
 		verdicts_mark(v, &a->file, a->sha256, VERDICT_LEFT);
+		contents_doubt(&a->scand->contents, a->sha256);
+	}
 	finish(a);
 }
 

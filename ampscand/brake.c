@@ -273,6 +273,8 @@ static enum brake_answer hold(struct scand *s, struct brake_signature *g, const 
 {
 	bool is_new, waits;
 
+	if (act == 0)
+		return BRAKE_HOLDS;
 	held_add(s, g, file, path, act, &is_new, &waits);
 	if (is_new) {
 		g->held++;
@@ -303,6 +305,8 @@ enum brake_answer brake_holds(struct scand *s, const char *signature, const stru
 	}
 	if (count_file(b, g, file)) {
 		put_on(g);
+		keep_state(s);
+		say(s);
 		return hold(s, g, file, path, act);
 	}
 	keep_state(s);
@@ -327,6 +331,7 @@ static void released(struct scand *s, struct brake_signature *g)
 	amp_warn("the brake on %s is released: %llu files are judged again", g->name,
 		 (unsigned long long)g->judged_again);
 	say(s);
+	judge_left(s);
 	held_judge(s);
 }
 

@@ -51,7 +51,9 @@ const struct content *contents_find(struct contents *c, const uint8_t sha256[AMP
 {
 	const struct content *e = find(c, sha256);
 
-	return e && (e->result == CONTENT_INFECTED || e->generation == generation) ? e : NULL;
+	bool stays = e && e->result == CONTENT_INFECTED && !e->doubted;
+
+	return stays || (e && e->generation == generation) ? e : NULL;
 }
 
 const struct content *contents_store(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE],
@@ -77,6 +79,14 @@ const struct content *contents_store(struct contents *c, const uint8_t sha256[AM
 	e->name = copy;
 	cache_insert(&c->cache, &e->node, contents_hash(sha256));
 	return e;
+}
+
+void contents_doubt(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE])
+{
+	struct content *e = find(c, sha256);
+
+	if (e)
+		e->doubted = true;
 }
 
 bool contents_tell(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE])

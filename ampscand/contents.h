@@ -27,6 +27,7 @@ struct content {
 	uint64_t generation; /* of the signatures */
 	uint64_t worker;     /* serial: whose word it is; 0: nobody's who can be doubted */
 	bool told;	     /* an event was recorded of it */
+	bool doubted;	     /* INFECTED: only as long as these signatures are in use */
 	char *name;	     /* INFECTED: signature; else what is to be told, or NULL */
 };
 
@@ -43,6 +44,8 @@ const struct content *contents_find(struct contents *c, const uint8_t sha256[AMP
 const struct content *contents_store(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE],
 				     enum content_result result, uint64_t generation, uint64_t worker,
 				     const char *name);
+/* That it is infected was not acted upon: when other signatures are in use, it is asked again. */
+void contents_doubt(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE]);
 /* True, once an entry: an event is to be recorded of it. */
 bool contents_tell(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE]);
 /* That it is clean, as far as it could be looked at, is known by this worker's word. */

@@ -419,13 +419,11 @@ static bool is_convicted(struct scand *s, const struct verdict *v)
  * ampquard has in hand is not found once more; if a process of it lives on,
  * ampmon's RUNNING names it.
  */
-static void judge_as_running(struct scand *s, const struct verdict *v)
+static void judge_again_as_running(struct scand *s, const struct verdict *v)
 {
 	struct occurrence *o;
 	struct job *j;
 
-	if ((v->identity.mode & 0111) == 0 || (v->marks & VERDICT_TAKEN) || !is_convicted(s, v))
-		return;
 	o = occurrence_new(v->id, NULL, 0);
 	j = o ? job_get(s, v->id, v->identity.uid) : NULL;
 	if (!j) {
@@ -434,6 +432,12 @@ static void judge_as_running(struct scand *s, const struct verdict *v)
 	}
 	o->cause = CAUSE_RUNNING;
 	job_add(j, o);
+}
+
+static void judge_as_running(struct scand *s, const struct verdict *v)
+{
+	if ((v->identity.mode & 0111) && !(v->marks & VERDICT_TAKEN) && is_convicted(s, v))
+		judge_again_as_running(s, v);
 }
 
 /* What is decided by other rules now than when it began to wait. */
@@ -462,6 +466,19 @@ void judge_policy_changed(struct scand *s)
 			continue;
 		v->epoch = s->rules->epoch;
 		judge_as_running(s, v);
+	}
+	advance_all(s);
+}
+
+void judge_left(struct scand *s)
+{
+	const unsigned both = VERDICT_LEFT | VERDICT_AUDITED;
+
+	for (struct cache_node *n = s->verdicts.cache.newest; n; n = n->older) {
+		const struct verdict *v = (const struct verdict *)n;
+
+		if ((v->marks & both) == both)
+			judge_again_as_running(s, v);
 	}
 	advance_all(s);
 }

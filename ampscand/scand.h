@@ -376,6 +376,8 @@ int64_t judge_cooldown(struct scand *s, const struct amp_fileid *id); /* ns to w
 void judge_policy_changed(struct scand *s);
 /* These, 32 bytes each, are no longer allowed for having been restored. */
 void judge_revoked(struct scand *s, const ProtobufCBinaryData *sha256, size_t n);
+/* Found under Audit, and not killed by Protect because the brake held: as if it ran now. */
+void judge_left(struct scand *s);
 void judge_free(struct scand *s);
 
 /* engine.c: the link to ampengine, its state, its workers */
@@ -433,7 +435,8 @@ enum brake_answer {
 	BRAKE_HOLDS,	    /* it is not to be acted upon, and is remembered for the release */
 	BRAKE_HOLDS_KEEPING /* ... and act_kept() is called once that is on disk */
 };
-/* Counts the conviction. path may be NULL; act: for act_kept(). */
+/* Counts the conviction. path may be NULL; act: for act_kept(), or 0: the file is not to be taken
+ * anyway, and judge_left() will find it. */
 enum brake_answer brake_holds(struct scand *s, const char *signature, const struct amp_fileid *file,
 			      const struct amp_identity *identity, const char *path, uint64_t act);
 /* What keep_put() kept: "brake" or "held-N". 0, or -1: it makes no sense and is left. */

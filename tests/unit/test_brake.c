@@ -64,6 +64,14 @@ void act_kept(struct scand *s, uint64_t act)
 	acts_kept++;
 }
 
+static unsigned left;
+
+void judge_left(struct scand *s)
+{
+	(void)s;
+	left++;
+}
+
 void scand_pump_later(struct scand *s)
 {
 	(void)s;
@@ -194,7 +202,7 @@ static int setup(void **state)
 	kt_begin();
 	amp_clock_freeze(NOW, NOW);
 	assert_int_equal(amp_sha256_setup(), 0);
-	again = acts_kept = releases = 0;
+	again = acts_kept = releases = left = 0;
 	full = in_hand = in_job = client_gone = false;
 	client_uid = 0;
 	cli_error = 0;
@@ -312,6 +320,24 @@ static void test_untold(void **state)
 	filesystems_free(&s.filesystems);
 }
 
+/* What is not to be taken is counted, and not remembered. */
+static void test_audited(void **state)
+{
+	struct amp_identity id = {.ctime_ns = 1, .mtime_ns = 1};
+
+	(void)state;
+	for (uint64_t i = 0; i < 30; i++) {
+		struct amp_fileid file = st_id(FSID, i);
+
+		assert_int_equal(brake_holds(&s, "A", &file, &id, NULL, 0), i < 20 ? BRAKE_OFF : BRAKE_HOLDS);
+	}
+	assert_true(kt_room.fault);
+	assert_int_equal(s.brake->held.count, 0);
+	kt_run(20);
+	restart();
+	assert_true(kt_room.fault);
+}
+
 static void test_window(void **state)
 {
 	(void)state;
@@ -389,6 +415,7 @@ static void test_release(void **state)
 	kt_answer(kt_mon.last_id, kt_mon.last_name, 0);
 	kt_run(20);
 	assert_int_equal(releases, 1);
+	assert_int_equal(left, 1);
 	assert_int_equal(judged_again, 200);
 	assert_true(kt_room.fault); /* B */
 	assert_non_null(strstr(kt_room.detail, "B convicted"));
@@ -599,6 +626,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_young, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_untold, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_audited, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_window, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_deaths, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_release, setup, teardown),
