@@ -685,6 +685,8 @@ static void begin(struct amp_tree *t)
 		fail(t, why, errno);
 		return;
 	}
+	if (t->by_names)
+		t->top.handle.size = 0;
 	memcpy(t->levels.text, t->top.real, t->top.real_length);
 	t->levels.text[without_slashes(t->top.real, t->top.real_length)] = '\0';
 	if (t->top.regular) {

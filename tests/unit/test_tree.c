@@ -601,13 +601,12 @@ static void until_back(struct amp_tree *t, uint32_t budget)
 }
 
 /* What was found is changed before the walk comes to it. */
-static void replaced(bool by_names, const char *dir, uint64_t fsid)
+static void replaced(bool by_names, const char *dir)
 {
 	static struct told to;
 	char outside[512], path[600], other[600];
 	struct amp_tree *t;
 
-	(void)fsid;
 	snprintf(outside, sizeof(outside), "%s/outside", rt_dir);
 	mkdir(outside, 0700);
 	snprintf(path, sizeof(path), "%s/g", outside);
@@ -658,7 +657,7 @@ static void test_replaced(void **state)
 	(void)state;
 	RT_NEED();
 	mkdir(rt_path("top"), 0700);
-	replaced(false, rt_dir, rt_fsid);
+	replaced(false, rt_dir);
 	remove_all();
 }
 
@@ -876,6 +875,49 @@ static void test_names(void **state)
 	names_umount();
 }
 
+/* By names though there are handles; and the path must be where it is thought to be. */
+static void test_names_forced(void **state)
+{
+	static struct told to;
+	struct amp_tree_ask ask = {
+		.path = rt_dir,
+		.path_length = strlen(rt_dir),
+		.names_permitted = true,
+		.by_names = true,
+	};
+	struct amp_tree *t;
+
+	(void)state;
+	RT_NEED();
+	mkdir(rt_path("a"), 0700);
+	rt_write("a/f", "x", 1);
+	rt_write("f", "x", 1);
+	t = amp_tree_new(&ask);
+	assert_non_null(t);
+	walk_on(t, 1, true, &to);
+	amp_tree_free(t);
+	assert_string_equal(to.error, "");
+	assert_int_equal(to.files.count, 2);
+	assert_int_equal(to.with_sha, 2); /* and none has a directory's handle: take_part() */
+	told_free(&to);
+	ask.fsid = rt_fsid;
+	ask.by_names = false;
+	t = amp_tree_new(&ask);
+	walk_on(t, 1, true, &to);
+	amp_tree_free(t);
+	assert_int_equal(to.files.count, 2);
+	assert_int_equal(to.with_sha, 0);
+	told_free(&to);
+	ask.fsid = rt_fsid + 1;
+	t = amp_tree_new(&ask);
+	walk_on(t, 1, true, &to);
+	amp_tree_free(t);
+	assert_string_equal(to.error, "the path is on another file system");
+	assert_int_equal(to.totals.fsid, rt_fsid);
+	told_free(&to);
+	remove_all();
+}
+
 static void test_names_replaced(void **state)
 {
 	(void)state;
@@ -885,7 +927,7 @@ static void test_names_replaced(void **state)
 		return;
 	}
 	mkdir(names_path("top"), 0700);
-	replaced(true, names_dir, 0);
+	replaced(true, names_dir);
 	names_umount();
 }
 
@@ -1078,9 +1120,9 @@ int main(void)
 		cmocka_unit_test(test_replaced),       cmocka_unit_test(test_path_replaced),
 		cmocka_unit_test(test_moved),	       cmocka_unit_test(test_wide),
 		cmocka_unit_test(test_subdirs),	       cmocka_unit_test(test_names),
-		cmocka_unit_test(test_names_replaced), cmocka_unit_test(test_names_left),
-		cmocka_unit_test(test_messages),       cmocka_unit_test(test_credit),
-		cmocka_unit_test(test_names_messages),
+		cmocka_unit_test(test_names_replaced), cmocka_unit_test(test_names_forced),
+		cmocka_unit_test(test_names_left),     cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_credit),	       cmocka_unit_test(test_names_messages),
 	};
 
 	return cmocka_run_group_tests_name("tree", tests, rt_setup, rt_teardown);
