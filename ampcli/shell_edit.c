@@ -193,7 +193,7 @@ static unsigned char complete_line(struct editor *e, struct words *w)
 }
 
 /* For libedit: the tabulator. What is before the cursor counts. */
-static unsigned char on_tabulator(EditLine *el, int ch)
+static unsigned char on_tabulator(EditLine *el, wint_t ch)
 {
 	const LineInfo *line = el_line(el);
 	struct words *w = malloc(sizeof(*w));
@@ -247,7 +247,8 @@ static bool begin(struct editor *e)
 	el_set(e->el, EL_PROMPT, prompt);
 	el_set(e->el, EL_HIST, history, e->history);
 	el_set(e->el, EL_GETCFN, read_character);
-	el_set(e->el, EL_ADDFN, "ampcli-complete", "complete a word", on_tabulator);
+	/* Not el_set(): it copies both texts and frees neither. */
+	el_wset(e->el, EL_ADDFN, L"ampcli-complete", L"complete a word", on_tabulator);
 	el_set(e->el, EL_BIND, "\t", "ampcli-complete", NULL);
 	el_set(e->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
 	load(e);
