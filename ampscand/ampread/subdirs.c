@@ -6,15 +6,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int by_bytes(const void *a, const void *b, void *text)
+static bool comes_before(const struct amp_subdirs *s, uint32_t a, uint32_t b)
 {
-	return strcmp((const char *)text + *(const uint32_t *)a, (const char *)text + *(const uint32_t *)b);
+	return strcmp(s->text + s->at[a], s->text + s->at[b]) < 0;
 }
 
+static void swap(struct amp_subdirs *s, uint32_t a, uint32_t b)
+{
+	uint32_t was = s->at[a];
+
+	s->at[a] = s->at[b];
+	s->at[b] = was;
+}
+
+/* Of a heap of n with the last name on top: puts right what is at i. */
+static void sink(struct amp_subdirs *s, uint32_t i, uint32_t n)
+{
+	for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
+		if (child + 1 < n && comes_before(s, child, child + 1))
+			child++;
+		if (!comes_before(s, i, child))
+			return;
+		swap(s, i, child);
+	}
+}
+
+/* In place. qsort(3) asks the kernel how much memory there is, a call that ampread has not. */
 static void sort(struct amp_subdirs *s)
 {
-	if (s->count > 1)
-		qsort_r(s->at, s->count, sizeof(*s->at), by_bytes, s->text);
+	for (uint32_t i = s->count / 2; i-- > 0;)
+		sink(s, i, s->count);
+	for (uint32_t n = s->count; n-- > 1;) {
+		swap(s, 0, n);
+		sink(s, 0, n);
+	}
 }
 
 int amp_subdirs_begin(struct amp_subdirs *s, size_t limit, const char *from, bool with_from)

@@ -7,9 +7,12 @@
 #include "ampscand/ampread/subdirs.h"
 #include "ampscand/ampread/tree.h"
 #include "clock.h"
+#include "role.h"
+#include "seccomp_table.h"
 
 #include <dirent.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #define ODD(name) AMP__WALK_ODD__KIND__##name
 
@@ -182,6 +185,22 @@ static struct amp_tree *tree_of(const char *path, const char *resume, bool by_na
 		.resume_length = resume ? strlen(resume) : 0,
 		.names_permitted = by_names,
 		.snapshot_max = by_names ? 1024 * 1024 : 0,
+	};
+	struct amp_tree *t = amp_tree_new(&ask);
+
+	assert_non_null(t);
+	return t;
+}
+
+/* By names though there are handles. */
+static struct amp_tree *forced_tree_of(const char *path)
+{
+	const struct amp_tree_ask ask = {
+		.path = path,
+		.path_length = strlen(path),
+		.names_permitted = true,
+		.by_names = true,
+		.snapshot_max = 1024,
 	};
 	struct amp_tree *t = amp_tree_new(&ask);
 
@@ -744,6 +763,46 @@ static void test_wide(void **state)
 	remove_all();
 }
 
+/* All of that, and snapshots, with no more system calls than ampread has. */
+static void test_sealed(void **state)
+{
+	static struct told to;
+	char name[64];
+	int status;
+	pid_t pid;
+
+	(void)state;
+	RT_NEED();
+	for (unsigned i = 0; i < 3000; i++) {
+		snprintf(name, sizeof(name), "d%u", i);
+		mkdir(rt_path(name), 0700);
+	}
+	rt_write("d7/f", "content", 7);
+	mkdir(rt_path("proc"), 0700);
+	assert_int_equal(mount("proc", rt_path("proc"), "proc", 0, NULL), 0);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		struct amp_tree *t = tree_of(rt_dir, NULL, true);
+		bool told = false;
+
+		if (amp_seccomp_seal(amp_role(AMP_ROLE_READ)->syscalls) < 0)
+			_exit(2);
+		amp_tree_set_limits(t, 4096, 4096, 10);
+		walk_on(t, AMP_WALK_BATCH, false, &to);
+		told = to.files.count == 1 && to.odds.count == 1 &&
+		       has(&to.odds, "SPECIAL ", rt_path("proc"));
+		told_free(&to);
+		t = forced_tree_of(rt_path("d7"));
+		walk_on(t, AMP_WALK_BATCH, false, &to);
+		_exit(told && to.files.count == 1 && to.most_snapshots == 1 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(umount(rt_path("proc")), 0);
+	assert_int_equal(status, 0);
+	remove_all();
+}
+
 static void test_subdirs(void **state)
 {
 	struct amp_subdirs s = {0};
@@ -883,7 +942,7 @@ static void test_names_forced(void **state)
 		.path = rt_dir,
 		.path_length = strlen(rt_dir),
 		.names_permitted = true,
-		.by_names = true,
+		.fsid = rt_fsid,
 	};
 	struct amp_tree *t;
 
@@ -892,16 +951,13 @@ static void test_names_forced(void **state)
 	mkdir(rt_path("a"), 0700);
 	rt_write("a/f", "x", 1);
 	rt_write("f", "x", 1);
-	t = amp_tree_new(&ask);
-	assert_non_null(t);
+	t = forced_tree_of(rt_dir);
 	walk_on(t, 1, true, &to);
 	amp_tree_free(t);
 	assert_string_equal(to.error, "");
 	assert_int_equal(to.files.count, 2);
 	assert_int_equal(to.with_sha, 2); /* and none has a directory's handle: take_part() */
 	told_free(&to);
-	ask.fsid = rt_fsid;
-	ask.by_names = false;
 	t = amp_tree_new(&ask);
 	walk_on(t, 1, true, &to);
 	amp_tree_free(t);
@@ -1121,8 +1177,9 @@ int main(void)
 		cmocka_unit_test(test_moved),	       cmocka_unit_test(test_wide),
 		cmocka_unit_test(test_subdirs),	       cmocka_unit_test(test_names),
 		cmocka_unit_test(test_names_replaced), cmocka_unit_test(test_names_forced),
-		cmocka_unit_test(test_names_left),     cmocka_unit_test(test_messages),
-		cmocka_unit_test(test_credit),	       cmocka_unit_test(test_names_messages),
+		cmocka_unit_test(test_sealed),	       cmocka_unit_test(test_names_left),
+		cmocka_unit_test(test_messages),       cmocka_unit_test(test_credit),
+		cmocka_unit_test(test_names_messages),
 	};
 
 	return cmocka_run_group_tests_name("tree", tests, rt_setup, rt_teardown);
