@@ -27,7 +27,10 @@
 int engine_init(struct scand *s)
 {
 	s->engine = calloc(1, sizeof(*s->engine));
-	return s->engine ? 0 : -1;
+	if (!s->engine)
+		return -1;
+	s->engine->sample = SAMPLE;
+	return 0;
 }
 
 /* -- state -- */

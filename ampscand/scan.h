@@ -14,6 +14,7 @@
 #include "proto/engine.pb-c.h"
 
 #define OPINIONS_MAX 3U
+#define SAMPLE	     64U		  /* one clean word in so many is looked at by another worker too */
 #define WORKER_FILES 256U		  /* then it is retired */
 #define WORKERS_MAX  256U		  /* that ampengine may tell of */
 #define LEAVE_NS     (5 * AMP_NS_PER_SEC) /* from the end of a worker's pair to WORKER_GONE */
@@ -109,6 +110,7 @@ struct engine {
 	int64_t asked_until_ns; /* then what did not come is not awaited any more */
 	struct event *timer;	/* of deadlines, while there are any */
 	uint64_t scans, deaths;
+	unsigned sample; /* one clean word in so many is looked at by another; 0: none */
 };
 
 /* engine.c */

@@ -14,8 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAMPLE_MASK 63U
-#define FILES_MAX   4096U /* of one worker; what the caches know comes on top */
+#define FILES_MAX 4096U /* of one worker; what the caches know comes on top */
 
 static struct amp_counter count_witnessed = AMP_COUNTER("engine.witnessed", false);
 static struct amp_counter count_sampled = AMP_COUNTER("engine.sampled", false);
@@ -80,12 +79,12 @@ static unsigned count(const struct scan *c, enum content_result result)
 /* -- what a case comes to -- */
 
 /* Nobody outside can tell which: the hash has a key. */
-static bool is_sampled(void)
+static bool is_sampled(const struct scand *s)
 {
 	static uint64_t n;
 	struct amp_fileid id = {.fsid = ++n};
 
-	return (amp_fileid_hash(&id) & SAMPLE_MASK) == 0;
+	return s->engine->sample && amp_fileid_hash(&id) % s->engine->sample == 0;
 }
 
 static void disagreed(struct scand *s, struct worker *w)
@@ -132,7 +131,7 @@ static void settle_clean(struct scand *s, struct scan *c)
 {
 	if (count(c, CONTENT_PARTIAL)) {
 		conclude(s, c, CONTENT_PARTIAL, CONTENT_NONE);
-	} else if (c->opinions == 1 && is_sampled()) {
+	} else if (c->opinions == 1 && is_sampled(s)) {
 		amp_counter_add(&count_sampled, 1);
 		scans_again(s, c, NEED_OTHER);
 	} else {

@@ -4,8 +4,6 @@
  */
 #include "enginetest.h"
 
-#include "ampscand/scan.h"
-
 #define COUNTED(name) rig_counter("engine." name)
 
 /* Until nothing is in hand any more, 10 s at most. */
@@ -257,14 +255,12 @@ static void test_void(void **state)
 	f->g->each = true;
 	for (uint64_t i = 0; i < 4; i++)
 		written(f, 20 + i, 'C');
-	while (fake_find(f, f->last[0])->scans < 2) /* one was taken as a sample */
-		written(f, 30 + f->scans, 'C');
 	hashes = f->g->hashes;
 	fake_gone(fake_find(f, f->last[0]), SIGSEGV, 0);
 	rig_run(f->g, 20);
 	until_done(f);
-	assert_true(COUNTED("voided") >= voided + 2);
-	assert_true(f->g->hashes >= hashes + 2);
+	assert_int_equal(COUNTED("voided"), voided + 4);
+	assert_int_equal(f->g->hashes, hashes + 4);
 	assert_int_equal(f->g->s->contents.cache.count, f->g->s->verdicts.cache.count);
 	fake_free(f);
 }
@@ -345,17 +341,12 @@ static void test_false_conviction(void **state)
 {
 	struct fake *f = fake_start(true);
 	uint64_t disagreed = COUNTED("disagreed"), voided = COUNTED("voided");
-	uint64_t first;
 
 	(void)state;
 	f->g->each = true;
 	written(f, 20, 'C');
-	first = f->worker[0].scans == 1 ? f->worker[0].serial : f->last[0];
-	f->convicts = first;
+	f->convicts = f->last[0];
 	written(f, 21, 'C');
-	until_done(f);
-	if (f->scans == 2) /* another had it: the sample */
-		written(f, 22, 'C');
 	assert_int_equal(f->g->takes, 0);
 	assert_int_equal(f->g->kills, 0);
 	assert_int_equal(COUNTED("disagreed"), disagreed + 1);
@@ -383,8 +374,7 @@ static void test_classes(void **state)
 	assert_int_not_equal(f->last[0], serial);
 	f->g->owner = 1001;
 	written(f, 22, 'C');
-	if (f->scans == 3) /* no sample */
-		assert_int_equal(f->last[0], serial);
+	assert_int_equal(f->last[0], serial);
 	fake_free(f);
 }
 
@@ -395,6 +385,7 @@ static void test_retired(void **state)
 	uint64_t sampled = COUNTED("sampled");
 
 	(void)state;
+	f->g->s->engine->sample = SAMPLE;
 	f->g->each = true;
 	for (uint64_t i = 0; i < 800; i++)
 		written(f, 100 + i, 'C');
@@ -551,7 +542,7 @@ static void hostile_worker(char how)
 	rig_write(f->g, 21, "bad");
 	rig_until(f->g, &f->g->events, 1);
 	assert_string_equal(f->g->type[0], "file_unscannable");
-	assert_int_equal(f->scans, 3 + (f->scans > 3));
+	assert_int_equal(f->scans, 3);
 	assert_int_equal(f->kills, 2);
 	assert_int_equal(f->g->room.fault, AMP_FAULT_ENGINE);
 	assert_int_equal(f->g->takes, 0);
@@ -712,8 +703,6 @@ static void test_definitions(void **state)
 	rig_until(f->g, &answers, 1);
 	fake_ready(f);
 	written(f, 20, 'C');
-	while (f->scans > 1)
-		skip(); /* it was a sample */
 	engine_definitions(ends[0], &m, &f->g->room);
 	rig_until(f->g, &answers, 2);
 	amp_channel_free(ends[0]);
