@@ -66,7 +66,8 @@ static void fill_counts(struct scan_wire *w, const struct demand_tally *t)
 	for (unsigned k = 0; k < DEMAND_KINDS; k++) {
 		Amp__CliScanCount *c = &w->counts[w->scan.n_counts];
 
-		if (!t->kinds[k])
+		/* Threats have a field of their own; directories are not judged. */
+		if (!t->kinds[k] || k == OUTCOME_THREAT || k == DEMAND_DIRECTORY)
 			continue;
 		amp__cli_scan_count__init(c);
 		c->kind = (char *)(uintptr_t)demand_kind_name(k);
