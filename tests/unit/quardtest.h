@@ -677,6 +677,7 @@ static UNUSED void rig_free(struct rig *g)
 	keep_free(s);
 	resolve_free(s);
 	judge_free(s);
+	demand_free(s);
 	walks_free(s);
 	intake_free(s);
 	amp_outbox_free(s->outbox);

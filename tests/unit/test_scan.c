@@ -397,6 +397,22 @@ static void test_retired(void **state)
 	fake_free(f);
 }
 
+/* Who would have others believe that he always met a limit is found out as who says that all is clean. */
+static void test_partial_sampled(void **state)
+{
+	struct fake *f = fake_start(true);
+	uint64_t sampled = COUNTED("sampled");
+
+	(void)state;
+	f->g->s->engine->sample = 1;
+	written(f, 20, 'P');
+	assert_int_equal(f->scans, 2);
+	assert_int_not_equal(f->last[0], f->last[1]);
+	assert_int_equal(COUNTED("sampled"), sampled + 1);
+	assert_string_equal(f->g->type[0], "file_partial");
+	fake_free(f);
+}
+
 /* --- an engine that is not there ------------------------------------------------------------ */
 
 static void test_loading(void **state)
@@ -627,6 +643,93 @@ static void test_hostile_reader(void **state)
 	fake_free(f);
 }
 
+/* --- scans on demand ------------------------------------------------------------------------- */
+
+/* A file that nothing but such a scan looks at. */
+static struct job *demanded(struct fake *f, uint64_t n)
+{
+	struct amp_fileid file = st_id(FSID, n), dir = st_id(FSID, 1);
+	struct occurrence *o = occurrence_new(&dir, "name", 4);
+	struct job *j = job_get(f->g->s, &file, 0);
+
+	assert_non_null(o);
+	assert_non_null(j);
+	o->cause = CAUSE_DEMAND;
+	job_add(j, o);
+	job_advance(j);
+	rig_run(f->g, 20);
+	return j;
+}
+
+/* Readers for events do not read for it, until an event wants the file too. */
+static void test_demand_lane(void **state)
+{
+	struct fake *f = fake_start(true);
+	struct job *j = demanded(f, 20);
+
+	(void)state;
+	assert_int_equal(j->state, JOB_QUEUED);
+	assert_true(j->demand);
+	assert_int_equal(f->g->hashes, 0);
+	rig_write(f->g, 20, "name");
+	until_done(f);
+	assert_int_equal(f->g->hashes, 1);
+	assert_int_equal(f->scans, 1);
+	fake_free(f);
+}
+
+/* It waits for the engine where events do not. */
+static void test_demand_waits(void **state)
+{
+	struct fake *f = fake_start(false);
+	uint64_t missed;
+	struct job *j;
+
+	(void)state;
+	written(f, 20, 'C');
+	missed = COUNTED("missed");
+	j = demanded(f, 20);
+	assert_int_equal(j->state, JOB_DEFERRED);
+	assert_int_equal(COUNTED("missed"), missed);
+	fake_tell(f, AMP__ENGINE_STATE__STATE__EMPTY, 0, "1.0");
+	until_done(f);
+	fake_free(f);
+}
+
+/* In a worker's queue as well an event hurries it. */
+static void test_demand_hurried(void **state)
+{
+	struct fake *f = fake_start(true);
+	struct amp_fileid file = st_id(FSID, 44);
+	uint8_t sha[AMP_SHA256_SIZE] = {'S', 44};
+	struct walk_found found = {.file = &file,
+				   .name = "name",
+				   .name_size = 4,
+				   .directory_path = "/m/dir",
+				   .sha256 = sha,
+				   .identity = {.ino = 44, .size = 100}};
+	struct occurrence *o = occurrence_new(NULL, "name", 4);
+	struct scan *c;
+
+	(void)state;
+	f->no_spawn = true;
+	f->g->each = true;
+	f->g->content = 'S';
+	rig_write(f->g, 20, "name");
+	rig_until(f->g, &f->scans, 1);
+	o->cause = CAUSE_DEMAND;
+	found.snapshot = rig_copy(f->g, 44);
+	judge_found(f->g->s, o, &found);
+	c = (struct scan *)scans_oldest(f->g->s)->newer;
+	assert_true(c->demand && c->queued);
+	rig_write(f->g, 44, "name");
+	rig_run(f->g, 20);
+	assert_false(c->demand);
+	assert_true(c->queued);
+	assert_non_null(c->jobs->scan_next); /* both wait for it */
+	fake_free(f);
+}
+
 /* --- what a walk read itself, what is asked --------------------------------------------------------- */
 
 static struct occurrence *found_occurrence(void)
@@ -752,6 +855,7 @@ int main(void)
 		cmocka_unit_test(test_false_conviction),
 		cmocka_unit_test(test_classes),
 		cmocka_unit_test(test_retired),
+		cmocka_unit_test(test_partial_sampled),
 		cmocka_unit_test(test_loading),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_back),
@@ -761,6 +865,9 @@ int main(void)
 		cmocka_unit_test(test_hostile_worker),
 		cmocka_unit_test(test_hostile_engine),
 		cmocka_unit_test(test_hostile_reader),
+		cmocka_unit_test(test_demand_lane),
+		cmocka_unit_test(test_demand_waits),
+		cmocka_unit_test(test_demand_hurried),
 		cmocka_unit_test(test_found),
 		cmocka_unit_test(test_definitions),
 		cmocka_unit_test(test_descriptors),
