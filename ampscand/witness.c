@@ -2,9 +2,9 @@
  * ampscand/witness.c - whose word is believed (DESIGN 5.8).
  *
  * Owns: cases: a conviction needs a second witness, who was never used before;
- * if that one disagrees, a third, and the majority; one clean word in 64 is looked
- * at by another worker too. What a worker called clean, and that all of it is
- * judged again when the worker is found out. Must not own: queues, workers' lives.
+ * if that one disagrees, a third, and the majority; one word in 64 that nothing was
+ * found, be it as far as a limit, is looked at by another worker too. What a worker called clean, and that
+ * all of it is judged again when the worker is found out. Must not own: queues, workers' lives.
  */
 #include "scan.h"
 
@@ -129,11 +129,11 @@ static void conclude(struct scand *s, struct scan *c, enum content_result result
 
 static void settle_clean(struct scand *s, struct scan *c)
 {
-	if (count(c, CONTENT_PARTIAL)) {
-		conclude(s, c, CONTENT_PARTIAL, CONTENT_NONE);
-	} else if (c->opinions == 1 && is_sampled(s)) {
+	if (c->opinions == 1 && is_sampled(s)) {
 		amp_counter_add(&count_sampled, 1);
 		scans_again(s, c, NEED_OTHER);
+	} else if (count(c, CONTENT_PARTIAL)) {
+		conclude(s, c, CONTENT_PARTIAL, CONTENT_NONE);
 	} else {
 		conclude(s, c, CONTENT_CLEAN, CONTENT_NONE);
 	}
