@@ -26,7 +26,6 @@
 /* Made of chance: nobody can make a file that this zygote takes for it. */
 struct sample {
 	uint8_t bad[256], clean[256];
-	char dir[SLOT_PATH];
 };
 
 static void set_text(struct zygote_said *s, const char *text)
@@ -75,9 +74,9 @@ static int refuse_named(const struct engine_dirs *d, zygote_say *say, const char
 
 /* --- the sample --------------------------------------------------------------------- */
 
-static int write_whole(int dir, const char *text)
+static int write_whole(const char *text)
 {
-	int fd = openat(dir, SAMPLE_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd = open(SAMPLE_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	size_t size = strlen(text);
 	bool sound = fd >= 0 && write(fd, text, size) == (ssize_t)size;
 
@@ -105,34 +104,24 @@ static int digest(const void *data, size_t size, char hex[AMP_SHA256_HEX])
 static int sample_write(struct sample *s)
 {
 	char hex[AMP_SHA256_HEX], line[AMP_SHA256_HEX + 64];
-	int dir, rc;
 
 	if (getrandom(s->bad, sizeof(s->bad), 0) != (ssize_t)sizeof(s->bad) ||
 	    getrandom(s->clean, sizeof(s->clean), 0) != (ssize_t)sizeof(s->clean))
 		return -1;
-	if (digest(s->bad, sizeof(s->bad), hex) != 0 || slot_make(s->dir) != 0)
+	if (digest(s->bad, sizeof(s->bad), hex) != 0)
 		return -1;
 	snprintf(line, sizeof(line), "%s:%zu:%s\n", hex, sizeof(s->bad), SAMPLE_NAME);
-	dir = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	rc = dir >= 0 ? write_whole(dir, line) : -1;
-	if (dir >= 0)
-		close(dir);
-	return rc;
+	return write_whole(line);
 }
 
 static int sample_load(struct adapter *a, struct sample *s, char *why)
 {
-	char path[PATH_SIZE];
 	uint64_t n = 0;
-	int rc = -1;
 
+	if (sample_write(s) == 0)
+		return adapter_load(a, SAMPLE_FILE, &n, why);
 	snprintf(why, ADAPTER_TEXT, "the sample of the self-test could not be made: %s", strerror(errno));
-	if (sample_write(s) == 0) {
-		snprintf(path, sizeof(path), "%s/%s", s->dir, SAMPLE_FILE);
-		rc = adapter_load(a, path, &n, why);
-	}
-	(void)slot_wipe(s->dir);
-	return rc;
+	return -1;
 }
 
 static enum adapter_result try_one(struct adapter *a, const void *data, size_t size,
@@ -272,6 +261,26 @@ static int load_and_test(const struct engine_dirs *d, struct loading *l, struct 
 	return self_test(l->adapter, s, l->why);
 }
 
+/* In a directory of its own, which is where libclamav writes; nothing of it stays. */
+static int load_in_slot(const struct engine_dirs *d, uint64_t number, struct loading *l, struct sample *s,
+			uint64_t *signatures)
+{
+	char slot[SLOT_PATH];
+	int rc;
+
+	slot_path(slot, d->slots, ZYGOTE_SLOT, number);
+	if (slot_make(slot) != 0 || chdir(slot) != 0) {
+		snprintf(l->why, sizeof(l->why), "%s: %s", slot, strerror(errno));
+		return -1;
+	}
+	rc = load_and_test(d, l, s, signatures);
+	if ((chdir(d->slots) != 0 || slot_wipe(slot) != 0) && rc == 0) {
+		snprintf(l->why, sizeof(l->why), "%s is not removed: %s", slot, strerror(errno));
+		rc = -1;
+	}
+	return rc;
+}
+
 struct adapter *zygote_load(const struct engine_dirs *dirs, uint64_t number, zygote_say *say,
 			    struct zygote_said *loaded)
 {
@@ -280,13 +289,12 @@ struct adapter *zygote_load(const struct engine_dirs *dirs, uint64_t number, zyg
 
 	l.say = say;
 	l.adapter = adapter_new();
-	slot_path(sample.dir, dirs->slots, ZYGOTE_SLOT, number);
+	*loaded = (struct zygote_said){.kind = ZYGOTE_LOADED};
 	if (!l.adapter) {
 		refuse(say, "no memory");
 		return NULL;
 	}
-	*loaded = (struct zygote_said){.kind = ZYGOTE_LOADED};
-	if (load_and_test(dirs, &l, &sample, &loaded->signatures) != 0) {
+	if (load_in_slot(dirs, number, &l, &sample, &loaded->signatures) != 0) {
 		refuse_named(dirs, say, l.why);
 		return NULL;
 	}

@@ -1,7 +1,7 @@
 /*
  * tests/unit/test_engine.c - libclamav behind its adapter: what is found, what is too much.
  */
-#include "enginetest.h"
+#include "zygotetest.h"
 
 #include <dirent.h>
 

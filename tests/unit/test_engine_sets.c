@@ -2,7 +2,7 @@
  * tests/unit/test_engine_sets.c - the room's part: which set is in use, what is refused,
  * workers from ampscand's wish to the word that they are gone, whoever dies.
  */
-#include "enginetest.h"
+#include "zygotetest.h"
 
 #include "ampscand/engine/engine.h"
 

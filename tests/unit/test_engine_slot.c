@@ -1,7 +1,7 @@
 /*
  * tests/unit/test_engine_slot.c - slots are wiped whatever is in them, and nothing else is.
  */
-#include "enginetest.h"
+#include "zygotetest.h"
 
 #include <sys/resource.h>
 

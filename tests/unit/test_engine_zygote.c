@@ -2,7 +2,7 @@
  * tests/unit/test_engine_zygote.c - zygotes and workers as processes, under their filters:
  * what they find, what they refuse, how they end, what they leave.
  */
-#include "enginetest.h"
+#include "zygotetest.h"
 
 #include <dirent.h>
 #include <sys/resource.h>
