@@ -141,6 +141,7 @@ static const struct amp_sys_rule who_rules[] = {
 	{"name_to_handle_at", ANY},
 	{"statfs", ANY},
 	{"fstatfs", ANY},
+	{"sysinfo", ANY},   /* how loaded the machine is, for scans on demand */
 	FCNTL(F_GET_SEALS), /* of the event buffers' memfd */
 	{"ioctl", {{AMP_SYS_IS, 1, LOW32 & ~IOCTL_SIZE_BITS, PIDFD_GET_INFO_ANY_SIZE}}},
 	{"ioctl", {INT_IS(1, FIONREAD)}},
