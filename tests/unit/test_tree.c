@@ -788,7 +788,7 @@ static void test_sealed(void **state)
 
 		if (amp_seccomp_seal(amp_role(AMP_ROLE_READ)->syscalls) < 0)
 			_exit(2);
-		amp_tree_set_limits(t, 4096, 4096, 10);
+		amp_tree_set_limits(t, 65536, 65536, 10);
 		walk_on(t, AMP_WALK_BATCH, false, &to);
 		told = to.files.count == 1 && to.odds.count == 1 &&
 		       has(&to.odds, "SPECIAL ", rt_path("proc"));
@@ -1169,6 +1169,7 @@ static void test_names_messages(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sealed), /* first: what others have called is not called again */
 		cmocka_unit_test(test_order),	       cmocka_unit_test(test_odd),
 		cmocka_unit_test(test_paths),	       cmocka_unit_test(test_many),
 		cmocka_unit_test(test_interrupted),    cmocka_unit_test(test_resume_vanished),
@@ -1177,9 +1178,8 @@ int main(void)
 		cmocka_unit_test(test_moved),	       cmocka_unit_test(test_wide),
 		cmocka_unit_test(test_subdirs),	       cmocka_unit_test(test_names),
 		cmocka_unit_test(test_names_replaced), cmocka_unit_test(test_names_forced),
-		cmocka_unit_test(test_sealed),	       cmocka_unit_test(test_names_left),
-		cmocka_unit_test(test_messages),       cmocka_unit_test(test_credit),
-		cmocka_unit_test(test_names_messages),
+		cmocka_unit_test(test_names_left),     cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_credit),	       cmocka_unit_test(test_names_messages),
 	};
 
 	return cmocka_run_group_tests_name("tree", tests, rt_setup, rt_teardown);
