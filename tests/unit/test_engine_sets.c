@@ -293,6 +293,8 @@ static void test_zygote_dies_in_use(void **state)
 	start_ready();
 	fleet_spawn(&e, 3);
 	AWAIT(heard.workers == 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_scans(i); /* else it may end by itself, at its start */
 	kill(e.in_use->pid, SIGABRT);
 	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__LOADING);
 	AWAIT(heard.gone_count == 3);
