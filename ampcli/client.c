@@ -38,7 +38,7 @@ struct client {
 	size_t count;
 	struct reply replies[CLIENT_REPLIES_MAX];
 	char why[1024];
-	bool not_now; /* of the last refusal */
+	Amp__CliError__Code refusal; /* the last */
 	uint8_t buffer[AMP_MSG_MAX];
 };
 
@@ -170,7 +170,7 @@ void client_send(struct client *c, const struct client_request *request)
 	forget_replies(c);
 	c->request = request;
 	c->asked_again = false;
-	c->not_now = false;
+	c->refusal = AMP__CLI_ERROR__CODE__NONE;
 	c->id = new_id();
 	c->outcome = send_request(c);
 }
@@ -209,7 +209,7 @@ static enum client_outcome take_error(struct client *c, const ProtobufCMessage *
 {
 	const Amp__CliError *e = (const Amp__CliError *)body;
 
-	c->not_now = e->code == AMP__CLI_ERROR__CODE__NOT_NOW;
+	c->refusal = e->code;
 	return failed(c,
 		      e->code == AMP__CLI_ERROR__CODE__NOT_PERMITTED ? CLIENT_NOT_PERMITTED : CLIENT_REFUSED,
 		      e->text[0] ? e->text : "refused without a reason");
@@ -327,9 +327,9 @@ enum client_outcome client_unsound(struct client *c, const char *what)
 	return no_answer(c, what);
 }
 
-bool client_not_now(const struct client *c)
+int client_refusal(const struct client *c)
 {
-	return c->not_now;
+	return (int)c->refusal;
 }
 
 const char *client_service(const struct client *c)

@@ -58,8 +58,8 @@ const ProtobufCMessage *client_reply(const struct client *c, size_t i);
 const char *client_service(const struct client *c);
 /* An answer that is whole but not believable: why it is not; the connection ends. CLIENT_BROKEN. */
 enum client_outcome client_unsound(struct client *c, const char *what);
-/* Refused for the time being: the service is not so far yet. */
-bool client_not_now(const struct client *c);
+/* The code of the last refusal, an Amp__CliError__Code; NONE: it was none. */
+int client_refusal(const struct client *c);
 
 /* Why there is no answer; may hold the service's words, so escape it. */
 const char *client_why(const struct client *c);

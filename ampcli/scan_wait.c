@@ -15,6 +15,7 @@
 #define SERVICE	      "ampscand"
 #define POLL_MS	      500
 #define PATIENCE_NS   (60 * AMP_NS_PER_SEC) /* for a service that is started again */
+#define RECALL_NS     (10 * AMP_NS_PER_SEC) /* for it to have what was kept for it */
 #define WIDTH_UNKNOWN 80
 
 /* Set by SIGINT; the second one ends the program as ever. */
@@ -97,12 +98,27 @@ static void show(struct waiting *w, const Amp__CliScan *s)
 	draw(w, line, columns);
 }
 
-/* Is it worth asking once more? What is refused stays refused, but "not now". */
-static bool passes(struct waiting *w, const struct client *c, enum client_outcome outcome)
+/* How long it may be so. What is refused otherwise stays refused. */
+static int64_t patience(const struct client *c, enum client_outcome outcome)
 {
-	if (outcome != CLIENT_UNREACHABLE && !(outcome == CLIENT_REFUSED && client_not_now(c)))
-		return false;
-	return amp_clock_monotonic() - w->answered_ns < PATIENCE_NS;
+	if (outcome == CLIENT_UNREACHABLE)
+		return PATIENCE_NS;
+	if (outcome != CLIENT_REFUSED)
+		return 0;
+	switch (client_refusal(c)) {
+	case AMP__CLI_ERROR__CODE__NOT_NOW:
+		return PATIENCE_NS;
+	case AMP__CLI_ERROR__CODE__NOT_FOUND:
+		return RECALL_NS;
+	default:
+		return 0;
+	}
+}
+
+/* Is it worth asking once more? */
+static bool passes(const struct waiting *w, const struct client *c, enum client_outcome outcome)
+{
+	return amp_clock_monotonic() - w->answered_ns < patience(c, outcome);
 }
 
 static void say_interrupted(struct waiting *w)

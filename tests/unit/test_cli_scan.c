@@ -21,10 +21,10 @@ static struct {
 	unsigned answers; /* the scan is over at this one */
 	const char *end;  /* state then */
 	uint64_t threats, unreadable;
-	unsigned vanish;   /* goes away at these questions: a bit each */
-	bool not_now;	   /* refuses the first question for the time being */
-	uint64_t other_id; /* answers with this scan instead */
-	const char *state; /* of every answer, if set */
+	unsigned vanish;	     /* goes away at these questions: a bit each */
+	Amp__CliError__Code refusal; /* of the first question */
+	uint64_t other_id;	     /* answers with this scan instead */
+	const char *state;	     /* of every answer, if set */
 	bool root;
 	/* asked */
 	Amp__CliScanStart__Kind kind;
@@ -96,8 +96,8 @@ static bool answer_list(int fd, uint64_t id)
 	script.asked++;
 	if (script.vanish & (1U << script.asked))
 		return false;
-	if (script.not_now && script.asked == 1)
-		return refuse(fd, id, AMP__CLI_ERROR__CODE__NOT_NOW, "not yet");
+	if (script.refusal && script.asked == 1)
+		return refuse(fd, id, script.refusal, "not yet");
 	fill(&s, counts, list, script.asked >= script.answers);
 	r.scans = scans;
 	r.n_scans = 1;
@@ -359,10 +359,18 @@ static void test_wait_restart(void **state)
 	assert_string_equal(err, "");
 	script.asked = 0;
 	script.vanish = 0;
-	script.not_now = true;
 	script.answers = 2;
+	script.refusal = AMP__CLI_ERROR__CODE__NOT_NOW;
 	assert_int_equal(RUN("scan", "full", "--wait"), 0);
 	assert_string_equal(err, "");
+	/* It is back, and what was kept for it is not there yet. */
+	script.asked = 0;
+	script.refusal = AMP__CLI_ERROR__CODE__NOT_FOUND;
+	assert_int_equal(RUN("scan", "full", "--wait"), 0);
+	assert_string_equal(err, "");
+	script.asked = 0;
+	script.refusal = AMP__CLI_ERROR__CODE__INTERNAL;
+	assert_int_equal(RUN("scan", "full", "--wait"), 2);
 }
 
 static void test_wait_terminal(void **state)
