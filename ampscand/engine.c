@@ -154,8 +154,10 @@ static void note_sets(struct scand *s, const Amp__EngineState *old)
 	size_t size;
 	uint8_t *sets;
 
-	if (e->state->generation == 0)
+	if (e->state->generation == 0) {
+		workers_signatures_changed(s);
 		return;
+	}
 	sets = sets_of(e->state, &size);
 	if (is_another(e, old, sets, size)) {
 		e->generation++;

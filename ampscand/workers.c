@@ -228,7 +228,8 @@ int workers_came(struct scand *s, struct amp_message *m)
 	e->workers = w;
 	c.arg = w;
 	w->channel = amp_channel_new(s->base, amp_message_take_fd(m, 0), &c);
-	if (!w->channel || (e->state && msg->generation < e->state->generation))
+	if (!w->channel ||
+	    (e->state && (e->state->generation == 0 || msg->generation < e->state->generation)))
 		worker_retire(w);
 	scand_pump_later(s);
 	return 0;
@@ -392,14 +393,16 @@ void workers_want(struct scand *s, unsigned waiting)
 		worker_retire(idle);
 }
 
+/* None in use (`engine_reload = "after"`): the old ones go once the last worker that has them is gone. */
 void workers_signatures_changed(struct scand *s)
 {
 	const struct engine *e = s->engine;
+	bool none = e->state->generation == 0;
 
 	for (struct worker *w = e->workers; w; w = w->next) {
-		if (w->wire_generation == e->state->generation)
+		if (!none && w->wire_generation == e->state->generation)
 			w->generation = e->generation;
-		else if (w->state < WORKER_BUSY && w->wire_generation < e->state->generation)
+		else if (w->state < WORKER_BUSY && (none || w->wire_generation < e->state->generation))
 			worker_retire(w);
 	}
 }
