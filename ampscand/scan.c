@@ -44,6 +44,8 @@ struct scans {
 };
 
 static struct amp_counter count_scans = AMP_COUNTER("engine.scans", false);
+/* Of them: from the request to a worker until its verdict is here. */
+static struct amp_counter count_request_us = AMP_COUNTER("engine.request_us", false);
 static struct amp_counter count_infected = AMP_COUNTER("engine.infected", false);
 static struct amp_counter count_joined = AMP_COUNTER("engine.joined", false);
 
@@ -413,6 +415,7 @@ static void note_work(struct scand *s, const struct worker *w, const struct scan
 
 	s->engine->scans++;
 	amp_counter_add(&count_scans, 1);
+	amp_counter_add(&count_request_us, (ours + 500) / 1000);
 	if (c->demand)
 		demand_worked(s, ns < ours ? ns : ours);
 }

@@ -105,10 +105,11 @@ struct engine {
 	int64_t missed_ns;  /* realtime; 0: nothing */
 	int64_t trouble_ns; /* monotonic: the fault was raised; 0: it is not */
 	struct worker *workers;
-	uint64_t serial;	/* of the last worker */
-	uint64_t asked, came;	/* workers */
-	int64_t asked_until_ns; /* then what did not come is not awaited any more */
-	struct event *timer;	/* of deadlines, while there are any */
+	uint64_t serial;	       /* of the last worker */
+	uint64_t asked, came;	       /* workers */
+	int64_t asked_ns[WORKERS_MAX]; /* when each was, by its number */
+	int64_t asked_until_ns;	       /* then what did not come is not awaited any more */
+	struct event *timer;	       /* of deadlines, while there are any */
 	uint64_t scans, deaths;
 	unsigned sample; /* one clean word in so many is looked at by another; 0: none */
 };

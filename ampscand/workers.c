@@ -30,6 +30,8 @@
 static struct amp_counter count_deaths = AMP_COUNTER("engine.worker_deaths", false);
 static struct amp_counter count_timeouts = AMP_COUNTER("engine.timeouts", false);
 static struct amp_counter count_spawned = AMP_COUNTER("engine.workers", false);
+/* Of them: from the asking until it is here. */
+static struct amp_counter count_spawn_us = AMP_COUNTER("engine.spawn_us", false);
 
 static bool is_alive(const struct worker *w)
 {
@@ -200,6 +202,15 @@ static const struct amp_dispatch table[] = {
 	{AMP_MSG_SCAN_VERDICT, &amp__scan_verdict__descriptor, 4096, 0, 0, 0, on_verdict},
 };
 
+/* They come in the order in which they were asked for. */
+static void note_came(struct engine *e)
+{
+	int64_t since = e->asked_ns[e->came++ % WORKERS_MAX];
+
+	amp_counter_add(&count_spawned, 1);
+	amp_counter_add(&count_spawn_us, (uint64_t)(amp_clock_monotonic() - since) / 1000);
+}
+
 int workers_came(struct scand *s, struct amp_message *m)
 {
 	struct amp_channel_config c = {.name = "a worker",
@@ -212,8 +223,7 @@ int workers_came(struct scand *s, struct amp_message *m)
 
 	if (e->came >= e->asked || msg->serial == 0 || find(s, msg->serial))
 		return -1;
-	e->came++;
-	amp_counter_add(&count_spawned, 1);
+	note_came(e);
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return 0; /* its end is closed, so it leaves */
@@ -336,13 +346,15 @@ void workers_send(struct worker *w, struct scan *c)
 static void spawn(struct scand *s, unsigned n)
 {
 	Amp__Spawn m = AMP__SPAWN__INIT;
+	int64_t now = amp_clock_monotonic();
 	struct engine *e = s->engine;
 
 	m.count = n;
 	if (n == 0 || amp_channel_send(e->channel, AMP_MSG_SPAWN, 0, &m.base, NULL, 0) != 0)
 		return;
-	e->asked += n;
-	e->asked_until_ns = amp_clock_monotonic() + SPAWN_NS;
+	while (n-- > 0)
+		e->asked_ns[e->asked++ % WORKERS_MAX] = now;
+	e->asked_until_ns = now + SPAWN_NS;
 	engine_tick_later(s);
 }
 
