@@ -13,7 +13,9 @@
 #include <time.h>
 
 #define SERVICE	      "ampscand"
-#define POLL_MS	      500
+#define POLL_MIN_NS   (5 * AMP_NS_PER_MS)
+#define POLL_MAX_NS   (500 * AMP_NS_PER_MS)
+#define POLL_SHARE    16 /* a scan that is over after so long is seen a part of that later */
 #define PATIENCE_NS   (60 * AMP_NS_PER_SEC) /* for a service that is started again */
 #define RECALL_NS     (10 * AMP_NS_PER_SEC) /* for it to have what was kept for it */
 #define WIDTH_UNKNOWN 80
@@ -133,10 +135,22 @@ static void say_interrupted(struct waiting *w)
 	cli_note(w->cli, CLI_EXIT_INTERRUPTED);
 }
 
+/* Short at first, so that a short scan does not take longer for being waited for. */
+static void pause_poll(int64_t begun_ns)
+{
+	int64_t ns = (amp_clock_monotonic() - begun_ns) / POLL_SHARE;
+	struct timespec pause = {0};
+
+	if (ns < POLL_MIN_NS)
+		ns = POLL_MIN_NS;
+	pause.tv_nsec = (long)(ns < POLL_MAX_NS ? ns : POLL_MAX_NS);
+	nanosleep(&pause, NULL);
+}
+
 /* Until it is over. NULL: see scan_wait(). */
 static const Amp__CliScan *poll_scan(struct waiting *w, struct client *c)
 {
-	const struct timespec pause = {.tv_nsec = POLL_MS * AMP_NS_PER_MS};
+	const int64_t begun = amp_clock_monotonic();
 	const Amp__CliScan *s;
 
 	while (!interrupted) {
@@ -153,7 +167,7 @@ static const Amp__CliScan *poll_scan(struct waiting *w, struct client *c)
 			return NULL;
 		}
 		if (!interrupted)
-			nanosleep(&pause, NULL);
+			pause_poll(begun);
 	}
 	say_interrupted(w);
 	return NULL;
