@@ -122,15 +122,16 @@ def case_a_worker_crashes():
 
 
 def case_a_worker_loops():
-    """Ten seconds and once more on a fresh one; the others do not wait for it."""
+    """It has its time, and once more on a fresh one; the others do not wait for it."""
     top = directory("while-it-loops")
     path = write(w + "/loop", b"AMP-TEST-LOOP of this test\n")
     begin = time.monotonic()
     bad = mixture(top, 0, 60, 6)
-    expect_exactly(top, bad)
-    check(time.monotonic() - begin < 9 * harness.SLOW, "they waited %.0f s" % (time.monotonic() - begin))
+    wait_for("the infected ones", lambda: set(bad) <= set(detected_below(top)), 9)
+    check(not unscannable(path), "it was not tried for long")
     wait_for("it to be unscannable", lambda: unscannable(path))
-    check(time.monotonic() - begin > 9, "not tried")
+    check(time.monotonic() - begin > 18, "given up after %.0f s" % (time.monotonic() - begin))
+    expect_exactly(top, bad)
     check(os.path.exists(path), "an error convicted it")
 
 
@@ -205,7 +206,7 @@ for i in range(n):
 """
 
 
-def kill_while_files_are_written(name, victims, n=1500, seconds=15, pause=1.5):
+def kill_while_files_are_written(name, victims, n=1500, seconds=15, pause=1.5, at_least=5):
     """victims(): pids to kill. Every infected file is found once, no clean one is touched."""
     top = directory(name)
     p = subprocess.Popen([sys.executable, "-c", WRITER, top, str(n), str(seconds), harness.BODY.decode()])
@@ -218,7 +219,7 @@ def kill_while_files_are_written(name, victims, n=1500, seconds=15, pause=1.5):
             except ProcessLookupError:
                 pass
         time.sleep(pause)
-    check(p.returncode == 0 and killed >= 5, "writer %d, killed %d" % (p.returncode, killed))
+    check(p.returncode == 0 and killed >= at_least, "writer %d, killed %d" % (p.returncode, killed))
     suite.wait_ready()
     suite.wait_engine()
     expect_exactly(top, ["%s/%d" % (top, i) for i in range(0, n, 10)], 90)
@@ -238,7 +239,8 @@ def case_workers_are_killed():
 
 
 def case_zygotes_are_killed():
-    kill_while_files_are_written("zygotes", lambda: list(suite.engine()[1]))
+    # One that dies is made again after a while that grows.
+    kill_while_files_are_written("zygotes", lambda: list(suite.engine()[1]), at_least=3)
 
 
 def case_the_room_is_killed():
