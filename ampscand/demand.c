@@ -627,6 +627,7 @@ bool demand_may_go_on(struct scand *s)
 void demand_began(struct scand *s)
 {
 	schedule_began(s);
+	demand_cli_began(s);
 	demand_later(s);
 	scand_tell_state(s);
 }

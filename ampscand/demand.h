@@ -133,6 +133,7 @@ struct demand {
 	uint64_t last_id;
 	struct event *pump, *tick;
 	struct demand_answer *answers; /* owed to clients (demandcli.c) */
+	struct demand_request *early;  /* asked before START */
 	struct demand_paths homes;     /* directories of users */
 	struct schedule *schedule;
 	struct gentle *gentle;
@@ -192,10 +193,8 @@ void demand_forget(struct demand_scan *d);
 size_t demand_pack(const struct demand_scan *d, uint8_t **out);
 
 /* demandcli.c: rows of status.c's table */
-int demand_cli_start(struct amp_channel *ch, struct amp_message *m, void *arg);
-int demand_cli_list(struct amp_channel *ch, struct amp_message *m, void *arg);
-int demand_cli_control(struct amp_channel *ch, struct amp_message *m, void *arg);
-int demand_cli_files(struct amp_channel *ch, struct amp_message *m, void *arg);
+int demand_cli(struct amp_channel *ch, struct amp_message *m, void *arg);
+void demand_cli_began(struct scand *s); /* START: answers what was asked before */
 /* That version of it is on disk, or could not be (error: an errno). */
 void demand_answer(struct demand_scan *d, uint64_t version, int error);
 void demand_answers_free(struct demand *dm);

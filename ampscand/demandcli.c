@@ -2,8 +2,8 @@
  * ampscand/demandcli.c - what clients ask of scans on demand.
  *
  * Owns: the checks of requests, the answers, those that wait until a change is
- * on disk. A request that comes again (its id) gets the answer of the first.
- * Must not own: the scans.
+ * on disk, requests that come before what our predecessor left is here. A request that comes again (its id)
+ * gets the answer of the first. Must not own: the scans.
  */
 #include "demand.h"
 
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define EARLY_MAX  64U
 #define PAGE_FILES 200U
 #define PAGE_BYTES 40000U
 
@@ -24,6 +25,15 @@ struct demand_answer {
 	uint64_t scan, version;
 	uint64_t client, request;
 	bool start;
+};
+
+/* Asked before START: our predecessor's scans are not all here yet. */
+struct demand_request {
+	struct demand_request *next;
+	uint64_t client, id;
+	uint16_t type;
+	size_t size;
+	uint8_t body[];
 };
 
 static bool is_root(struct amp_channel *client, const struct amp_message *m, const char *what)
@@ -192,6 +202,12 @@ void demand_answer(struct demand_scan *d, uint64_t version, int error)
 
 void demand_answers_free(struct demand *dm)
 {
+	while (dm->early) {
+		struct demand_request *r = dm->early;
+
+		dm->early = r->next;
+		free(r);
+	}
 	while (dm->answers) {
 		struct demand_answer *a = dm->answers;
 
@@ -255,7 +271,7 @@ static void start(struct scand *s, struct amp_channel *ch, uint64_t request, con
 	demand_changed(d, true);
 }
 
-int demand_cli_start(struct amp_channel *ch, struct amp_message *m, void *arg)
+static int on_start(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	struct scand *s = amp_room_arg(arg);
 	const Amp__CliScanStart *q = (const Amp__CliScanStart *)m->body;
@@ -275,7 +291,7 @@ int demand_cli_start(struct amp_channel *ch, struct amp_message *m, void *arg)
 	return 0;
 }
 
-int demand_cli_control(struct amp_channel *ch, struct amp_message *m, void *arg)
+static int on_control(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	struct scand *s = amp_room_arg(arg);
 	const Amp__CliScanControl *q = (const Amp__CliScanControl *)m->body;
@@ -313,7 +329,7 @@ static void send_listed(struct amp_channel *ch, uint64_t request, const struct d
 }
 
 /* One scan a message: its paths may be long. */
-int demand_cli_list(struct amp_channel *ch, struct amp_message *m, void *arg)
+static int on_list(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	struct scand *s = amp_room_arg(arg);
 	uint64_t id = ((const Amp__CliScanList *)m->body)->id;
@@ -350,7 +366,7 @@ static void add_file(struct files_wire *w, const struct demand_file *f, size_t n
 	w->list[w->count++] = out;
 }
 
-int demand_cli_files(struct amp_channel *ch, struct amp_message *m, void *arg)
+static int on_files(struct amp_channel *ch, struct amp_message *m, void *arg)
 {
 	struct scand *s = amp_room_arg(arg);
 	const Amp__CliScanFiles *q = (const Amp__CliScanFiles *)m->body;
@@ -381,4 +397,82 @@ int demand_cli_files(struct amp_channel *ch, struct amp_message *m, void *arg)
 	amp_channel_send(ch, AMP_MSG_CLI_SCAN_FILES_REPLY, m->id, &reply.base, NULL, 0);
 	free(w);
 	return 0;
+}
+
+/* -- requests before START -- */
+
+static const struct {
+	uint16_t type;
+	amp_handler *handler;
+	const ProtobufCMessageDescriptor *descriptor;
+} requests[] = {
+	{AMP_MSG_CLI_SCAN_START, on_start, &amp__cli_scan_start__descriptor},
+	{AMP_MSG_CLI_SCAN_LIST, on_list, &amp__cli_scan_list__descriptor},
+	{AMP_MSG_CLI_SCAN_CONTROL, on_control, &amp__cli_scan_control__descriptor},
+	{AMP_MSG_CLI_SCAN_FILES, on_files, &amp__cli_scan_files__descriptor},
+};
+#define REQUESTS (sizeof(requests) / sizeof(requests[0]))
+
+static size_t row_of(uint16_t type)
+{
+	size_t i = 0;
+
+	while (i + 1 < REQUESTS && requests[i].type != type)
+		i++;
+	return i;
+}
+
+static void put_off(struct scand *s, struct amp_channel *ch, const struct amp_message *m)
+{
+	struct demand_request **p = &s->demand->early, *r = NULL;
+	size_t size = protobuf_c_message_get_packed_size(m->body), n = 0;
+
+	for (; *p; p = &(*p)->next)
+		n++;
+	if (n < EARLY_MAX)
+		r = malloc(sizeof(*r) + size);
+	if (!r) {
+		amp_cli_error(ch, m->id, AMP__CLI_ERROR__CODE__NOT_NOW, "the scanner is starting; ask again");
+		return;
+	}
+	*r = (struct demand_request){
+		.client = amp_cli_client_serial(ch), .id = m->id, .type = m->type, .size = size};
+	protobuf_c_message_pack(m->body, r->body);
+	*p = r;
+}
+
+int demand_cli(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct scand *s = amp_room_arg(arg);
+
+	if (s->started)
+		return requests[row_of(m->type)].handler(ch, m, arg);
+	put_off(s, ch, m);
+	return 0;
+}
+
+static void answer_early(struct scand *s, const struct demand_request *r)
+{
+	struct amp_cliserver *server = amp_room_cli(s->room);
+	struct amp_channel *client = server ? amp_cli_client_find(server, r->client) : NULL;
+	size_t row = row_of(r->type);
+	ProtobufCMessage *body =
+		client ? protobuf_c_message_unpack(requests[row].descriptor, NULL, r->size, r->body) : NULL;
+	struct amp_message m = {.type = r->type, .id = r->id, .body = body};
+
+	if (!body)
+		return;
+	requests[row].handler(client, &m, s->room);
+	protobuf_c_message_free_unpacked(body, NULL);
+}
+
+void demand_cli_began(struct scand *s)
+{
+	while (s->demand->early) {
+		struct demand_request *r = s->demand->early;
+
+		s->demand->early = r->next;
+		answer_early(s, r);
+		free(r);
+	}
 }
