@@ -70,11 +70,37 @@ static bool is_watched(const struct watch_fs *fs)
 	return fs->marked;
 }
 
-/* Wire form, valid while fs is as it is. ways: room for the scope. */
-void watchfs_fill(const struct watch_fs *fs, Amp__FileSystem *out, ProtobufCBinaryData **ways)
+static bool is_alias_of(const struct watch_fs *o, const struct watch_fs *fs)
+{
+	return o == fs || (o->alias && is_watched(o) && !fs->alias && o->fsid == fs->fsid);
+}
+
+/*
+ * What is to be judged of it: its own directories and, since their events bear its identifier,
+ * those of the file systems that have none of their own (before Linux 6.6 an overlay has that
+ * of its upper layer). Nothing: all of it.
+ */
+static void add_scopes(const struct watch_fs *fs, Amp__FileSystem *out, ProtobufCBinaryData **ways)
 {
 	size_t n = 0;
 
+	*ways = NULL;
+	if (!is_watched(fs) || !fs->scope || !fs->scope[0])
+		return;
+	for (const struct watch_fs *o = fs->watch->list; o; o = o->next)
+		for (char **s = is_alias_of(o, fs) ? o->scope : NULL; s && *s; s++)
+			n++;
+	*ways = calloc(n, sizeof(**ways));
+	out->watch = *ways;
+	for (const struct watch_fs *o = *ways ? fs->watch->list : NULL; o; o = o->next)
+		for (char **s = is_alias_of(o, fs) ? o->scope : NULL; s && *s; s++)
+			(*ways)[out->n_watch++] =
+				(ProtobufCBinaryData){.len = strlen(*s), .data = (uint8_t *)*s};
+}
+
+/* Wire form, valid while fs is as it is. ways: room for the scope. */
+void watchfs_fill(const struct watch_fs *fs, Amp__FileSystem *out, ProtobufCBinaryData **ways)
+{
 	amp__file_system__init(out);
 	out->fsid = fs->alias || !is_watched(fs) ? 0 : fs->fsid;
 	out->dev_major = fs->major;
@@ -89,16 +115,7 @@ void watchfs_fill(const struct watch_fs *fs, Amp__FileSystem *out, ProtobufCBina
 		out->mount_point.data = (uint8_t *)fs->point;
 		out->mount_point.len = strlen(fs->point);
 	}
-	*ways = NULL;
-	while (is_watched(fs) && fs->scope && fs->scope[n])
-		n++;
-	if (!n || !(*ways = calloc(n, sizeof(**ways))))
-		return;
-	for (size_t i = 0; i < n; i++)
-		(*ways)[i] =
-			(ProtobufCBinaryData){.len = strlen(fs->scope[i]), .data = (uint8_t *)fs->scope[i]};
-	out->n_watch = n;
-	out->watch = *ways;
+	add_scopes(fs, out, ways);
 }
 
 void watchfs_report(struct watch_fs *fs, bool fresh)
@@ -106,8 +123,13 @@ void watchfs_report(struct watch_fs *fs, bool fresh)
 	Amp__FileSystem wire;
 	ProtobufCBinaryData *ways;
 
-	if (fs->alias)
+	if (fs->alias) {
+		struct watch_fs *twin = watchfs_twin(fs);
+
+		if (twin && twin->reported)
+			watchfs_report(twin, false); /* what is judged of it has changed */
 		return;
+	}
 	fs->reported = true;
 	watchfs_fill(fs, &wire, &ways);
 	fs->watch->ops.filesystem(&wire, fresh, fs->watch->ops.arg);

@@ -10,7 +10,7 @@ APT_CHECK="libcmocka-dev clang libclang-rt-14-dev clang-format valgrind python3 
 	liburing-dev sqlite3 acl attr xz-utils clamav clamav-testfiles"
 # Guests with Debian's kernels (tests/vm); only where apt is.
 APT_VM="qemu-system-x86 busybox-static kmod zstd debootstrap e2fsprogs
-	debian-archive-keyring git python3"
+	debian-archive-keyring git python3 gcc-12 make"
 DNF_BUILD="gcc make autoconf automake pkgconf-pkg-config protobuf-c-compiler protobuf-c-devel libevent-devel
 	openssl-devel sqlite-devel libcap-devel libseccomp-devel libconfuse-devel json-c-devel libedit-devel
 	clamav-devel kernel-headers"

@@ -158,6 +158,9 @@ def expect_each_detected_once():
         by_path.setdefault(r["path"], []).append(r)
     twice = {k: len(v) for k, v in by_path.items() if len(v) > 1}
     check(not twice, "more than once: %r" % dict(list(twice.items())[:5]))
+    # A repair that comes while the keeper is dead finds the file where it had taken it to.
+    for k in [k for k in by_path if "/.amp-quarantine-" in k and os.path.basename(k).startswith("listed-")]:
+        by_path.setdefault("%s/%s" % (w, os.path.basename(k)), by_path.pop(k))
     strange = [k for k in by_path if not k.startswith(w + "/listed-")]
     check(not strange, "not listed: %r" % strange[:5])
     check(len(by_path) == LISTED, "%d of %d" % (len(by_path), LISTED))

@@ -12,6 +12,7 @@ import fcntl
 import glob
 import lzma
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -167,6 +168,27 @@ class Cache:
         quiet(need("depmod", "kmod"), "-b", directory + "/root", version)
         with open(directory + "/version", "w") as f:
             f.write(version + "\n")
+
+    def headers(self, series):
+        """The directory that modules for that kernel are built with (make -C)."""
+        version = self.kernel(series).version
+        top = self.fill("headers-" + version, lambda d: self._make_headers(version, d))
+        return "%s/usr/src/linux-headers-%s" % (top, version)
+
+    def _make_headers(self, version, directory):
+        say("fetching the headers of %s" % version)
+        self.update()
+        common = re.sub("-amd64$", "-common", version)
+        names = ["linux-headers-" + version, "linux-headers-" + common]
+        lines = self.apt("apt-cache", "depends", names[0]).splitlines()
+        names += [l.split()[-1] for l in lines if "Depends: linux-kbuild-" in l]
+        self.apt("apt-get", "-q", "download", *names, cwd=directory)
+        for deb in glob.glob(directory + "/*.deb"):
+            quiet(need("dpkg", "dpkg"), "-x", deb, directory)
+            os.unlink(deb)
+        # They are not installed: the one absolute path leads beside them.
+        with open("%s/usr/src/linux-headers-%s/Makefile" % (directory, version), "w") as f:
+            f.write("include %s/usr/src/linux-headers-%s/Makefile\n" % (re.sub(r"\.new$", "", directory), common))
 
     # the Debian with systemd
 
