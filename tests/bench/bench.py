@@ -7,6 +7,7 @@ take turns within one run, the order swapped every round, so that whatever else
 changes on the machine hits both. Prints Markdown. It measures and judges
 nothing: it never fails for slowness.
 
+The engine is measured beside clamd, clamdscan and clamonacc (bench_engine.py).
 The quarantine is measured on an ext4 on a loop device, its image in --disk
 (unlinked at once, nothing of it stays): there fsync(2) waits for a disk.
 """
@@ -26,6 +27,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
+import bench_engine  # noqa: E402
 import harness  # noqa: E402
 
 FILES = 2000
@@ -70,7 +72,7 @@ def _fields(data):
 class Service:
     """A connection to a service's own socket: far cheaper to ask often than a process of ampcli."""
 
-    STATUS, QUARANTINE, VERSION = 0x0401, 0x040D, 0xA501
+    STATUS, QUARANTINE, DEFINITIONS, VERSION = 0x0401, 0x040D, 0x041D, 0xA501
 
     def __init__(self, suite, name):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -107,6 +109,10 @@ class Scanner(Service):
     def verdicts(self):
         counters, jobs = self.ask()
         return sum(v for k, v in counters.items() if k in ("judged.clean", "judged.allowed", "judged.blocked")), jobs
+
+    def definitions(self):
+        """The engine's state: off, none, loading, ready."""
+        return dict(_fields(self.question(self.DEFINITIONS))).get(1, b"").decode()
 
     def wait(self, verdicts, seconds=300):
         """Monotonic time at which that many verdicts are in and nothing is in hand."""
@@ -149,12 +155,13 @@ class Keeper(Service):
 
 
 class Table:
-    def __init__(self):
+    def __init__(self, head=("measure", "bare", "suite", "suite / bare", "aim")):
+        self.head = head
         self.rows = []
 
     def add(self, what, bare, suite, aim="", ratio=""):
         self.rows.append((what, bare, suite, ratio, aim))
-        print("# %s: bare %s, suite %s %s" % (what, bare, suite, ratio), file=sys.stderr, flush=True)
+        print("# %s: %s %s, suite %s %s" % (what, self.head[1], bare, suite, ratio), file=sys.stderr, flush=True)
 
     def pair(self, what, bare, suite, unit, scale, aim=""):
         """Medians of both, and of the ratios of each round."""
@@ -162,8 +169,7 @@ class Table:
         self.add(what, spread(bare, unit, scale), spread(suite, unit, scale), aim, spread(ratios, "", 1, 3))
 
     def markdown(self):
-        head = ("measure", "bare", "suite", "suite / bare", "aim")
-        lines = [head, tuple("---" for _ in head)] + self.rows
+        lines = [self.head, tuple("---" for _ in self.head)] + self.rows
         return "\n".join("| " + " | ".join(r) + " |" for r in lines)
 
 
@@ -207,6 +213,9 @@ class Bench:
         self.disk = disk
         self.vault = None  # emptied after each run of the suite
         self.table = Table()
+        self.engine_table = Table(bench_engine.HEAD)
+        self.notes = []
+        self.unpacked = FILES
         self.base = base
         self.ops = os.path.join(harness.BUILD, "tests/bench/bench_ops")
         self.tmpfs = harness.mount_tmpfs(base + "/tmpfs", "mode=755")
@@ -214,11 +223,10 @@ class Bench:
         self.suite = harness.Suite(base, [self.tmpfs, self.ext4], log_level="warn")
         self.program = open(self.ops, "rb").read()
         self.suite.block(self.program + b"listed")
-        self.archive = self.make_archive()
+        self.archive = self.make_archive(random.Random(1))
 
-    def make_archive(self):
+    def make_archive(self, rnd):
         """About FILES files of 1 to 16 KiB, as sources have, in directories of 50."""
-        rnd = random.Random(1)
         top = self.base + "/tree"
         for n in range(FILES):
             d = "%s/%02d" % (top, n // 50)
@@ -300,6 +308,15 @@ class Bench:
                              for n in sorted(pairs[0][1][3]))
             self.table.add("CPU time of the suite meanwhile, %s" % name, "-", "%s: %s" % (
                 spread([sum(s[3].values()) for _, s in pairs], "ms", 1000), each))
+
+    # the engine
+
+    def bench_engine(self):
+        missing = bench_engine.missing()
+        if missing:
+            self.notes.append("- the engine was not measured: %s not installed" % ", ".join(missing))
+            return
+        bench_engine.EngineBench(self, Scanner, spread).run(self.engine_table)
 
     # quarantine
 
@@ -562,13 +579,14 @@ class Bench:
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--rounds", type=int, default=7)
-    p.add_argument("--only", default="small_files,kill,execs,resident,events,quarantine")
+    p.add_argument("--only", default="small_files,kill,execs,resident,events,quarantine,engine")
     p.add_argument("--disk", default="/var/tmp", help="where the image of the quarantine's file system is made")
     p.add_argument("--quick", action="store_true", help="small numbers, to try the bench itself")
     args = p.parse_args()
     harness.enter()
     if args.quick:
         globals().update(QUICK)
+        vars(bench_engine).update(bench_engine.QUICK)
     bench = Bench(harness._prepare(), args.rounds, args.disk)
     try:
         for name in args.only.split(","):
@@ -576,8 +594,9 @@ def main():
     finally:
         bench.suite.cleanup()
     print(machine())
-    print("- %d rounds, bare and suite in turn; figures: median (smallest to largest)\n" % args.rounds)
-    print(bench.table.markdown())
+    print("- %d rounds, bare (or peer) and suite in turn; figures: median (smallest to largest)" % args.rounds)
+    print("\n".join(bench.notes))
+    print("\n\n".join(t.markdown() for t in (bench.table, bench.engine_table) if t.rows))
 
 
 if __name__ == "__main__":

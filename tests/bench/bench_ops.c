@@ -8,6 +8,8 @@
  *	kill PROGRAM N MS      executes PROGRAM N times, MS ms apart; prints for each the
  *	                       ns from just before execve(2) until waitpid(2) told of SIGKILL
  *	copy FROM TO           copies every file of FROM into the new directory TO, fsync after each
+ *	fildes SOCKET DIR      asks clamd for each file below DIR, by descriptor, one after the
+ *	                       other in one session; prints how many, and ns from request to verdict
  *	sleep                  sleeps (as the program that is to be killed)
  *	exit                   leaves at once (as the clean program)
  */
@@ -21,7 +23,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -188,6 +192,93 @@ static void do_copy(char **argv)
 	closedir(d);
 }
 
+static int clamd;
+static int64_t asked_ns;
+static unsigned asked;
+
+static void connect_to(const char *path)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+
+	snprintf(to.sun_path, sizeof(to.sun_path), "%s", path);
+	clamd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (clamd < 0 || connect(clamd, (struct sockaddr *)&to, sizeof(to)) != 0)
+		err(1, "%s", path);
+	/* With its 0 byte: that ends a command. */
+	if (write(clamd, "zIDSESSION", sizeof("zIDSESSION")) != sizeof("zIDSESSION"))
+		err(1, "%s", path);
+}
+
+/* The command, then a byte that carries the descriptor. */
+static void send_fd(int fd)
+{
+	static const char command[] = "zFILDES";
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {.room = {0}};
+	char byte = 0;
+	struct iovec v = {&byte, 1};
+	struct msghdr m = {
+		.msg_iov = &v,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+
+	CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
+	CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
+	CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &fd, sizeof(int));
+	if (write(clamd, command, sizeof(command)) != sizeof(command) || sendmsg(clamd, &m, 0) != 1)
+		err(1, "clamd");
+}
+
+static void await_clean(const char *path)
+{
+	char reply[1024];
+	size_t size = 0;
+
+	while (size == 0 || reply[size - 1] != 0) {
+		ssize_t n = read(clamd, reply + size, sizeof(reply) - size);
+
+		if (n <= 0)
+			errx(1, "%s: clamd does not answer", path);
+		size += (size_t)n;
+	}
+	if (!strstr(reply, ": OK"))
+		errx(1, "%s: clamd: %s", path, reply);
+}
+
+static int ask_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	int64_t begin;
+	int fd;
+
+	(void)st;
+	(void)ftw;
+	if (type != FTW_F)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		err(1, "%s", path);
+	begin = now();
+	send_fd(fd);
+	await_clean(path);
+	asked_ns += now() - begin;
+	asked++;
+	close(fd);
+	return 0;
+}
+
+static void do_fildes(char **argv)
+{
+	connect_to(argv[0]);
+	if (nftw(argv[1], ask_one, 16, FTW_PHYS) != 0)
+		err(1, "%s", argv[1]);
+	printf("%u %lld\n", asked, (long long)asked_ns);
+}
+
 static void do_sleep(char **argv)
 {
 	(void)argv;
@@ -206,8 +297,8 @@ static const struct {
 	int args;
 	void (*run)(char **argv);
 } commands[] = {
-	{"read", 1, do_read}, {"files", 3, do_files}, {"run", 2, do_run},   {"kill", 3, do_kill},
-	{"copy", 2, do_copy}, {"sleep", 0, do_sleep}, {"exit", 0, do_exit},
+	{"read", 1, do_read}, {"files", 3, do_files},	{"run", 2, do_run},	{"kill", 3, do_kill},
+	{"copy", 2, do_copy}, {"fildes", 2, do_fildes}, {"sleep", 0, do_sleep}, {"exit", 0, do_exit},
 };
 
 int main(int argc, char **argv)

@@ -5,7 +5,7 @@ tests_bench_bench_ops_CFLAGS = $(AM_CFLAGS)
 # Static, so that the time of an exec is the kernel's and not the loader's.
 tests_bench_bench_ops_LDFLAGS = -static
 tests_bench_bench_ops_LDADD =
-EXTRA_DIST += tests/bench/bench.py
+EXTRA_DIST += tests/bench/bench.py tests/bench/bench_engine.py
 
 .PHONY: bench
 bench: $(bin_PROGRAMS) tests/bench/bench_ops
