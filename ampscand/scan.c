@@ -303,15 +303,27 @@ static bool serve_one(struct scand *s, bool demand)
 	return serve(s, &t->queue[demand][root]) || serve(s, &t->queue[demand][!root]);
 }
 
-/* As many as could be of use: more than workers there are not. */
-static unsigned count_waiting(const struct scand *s)
+static unsigned length(const struct queue *q, unsigned most_of_use)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < 4; i++)
-		for (const struct scan *c = s->scans->queue[i / 2][i % 2].first; c && n < WORKERS_MAX;
-		     c = c->next)
-			n++;
+	for (const struct scan *c = q->first; c && n < most_of_use; c = c->next)
+		n++;
+	return n;
+}
+
+/* That another worker would begin with: what must let others go first needs none. As many as could be
+ * of use: more than workers there are not. */
+static unsigned count_waiting(struct scand *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 4; i++) {
+		const struct queue *q = &s->scans->queue[i / 2][i % 2];
+
+		if (q->first && workers_turn(s, q->first))
+			n += length(q, WORKERS_MAX - n);
+	}
 	return n;
 }
 

@@ -120,6 +120,8 @@ void engine_tick_later(struct scand *s);		/* workers_tick() is called soon */
 
 /* workers.c */
 unsigned workers_max(const struct scand *s);
+/* May it be begun with, were there a worker for it? */
+bool workers_turn(const struct scand *s, const struct scan *c);
 /* One that may take it now; NULL. */
 struct worker *workers_find(struct scand *s, const struct scan *c);
 void workers_send(struct worker *w, struct scan *c);

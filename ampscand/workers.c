@@ -286,7 +286,7 @@ static bool of_others(const struct scan *c)
 
 /* Half of them for scans on demand, and one that never has others' files in hand: as long as there
  * are more than one. */
-static bool is_its_turn(const struct scand *s, const struct scan *c)
+bool workers_turn(const struct scand *s, const struct scan *c)
 {
 	unsigned max = workers_max(s);
 
@@ -299,7 +299,7 @@ struct worker *workers_find(struct scand *s, const struct scan *c)
 {
 	struct worker *found = NULL;
 
-	if (!is_its_turn(s, c))
+	if (!workers_turn(s, c))
 		return NULL;
 	for (struct worker *w = s->engine->workers; w; w = w->next)
 		if (may_take(s, w, c) && (!found || found->state == WORKER_FRESH))
