@@ -160,7 +160,7 @@ class Clamd:
             before = now
             time.sleep(0.5)
 
-    def scan(self, top, count):
+    def scan(self, top, *_):
         """s of a clamdscan that finds nothing"""
         argv = ("clamdscan", "--multiscan", "--fdpass", "--no-summary", "--infected", "--config-file", self.conf, top)
         begin = time.monotonic()
@@ -238,12 +238,12 @@ class EngineBench:
         suite.wait_idle()
         return self.scanner(suite), now - begin, now - (loading or now)
 
-    def scan(self, suite, top, count, cached=0):
-        """s of a scan on demand that finds nothing"""
+    def scan(self, suite, top, count, known):
+        """s of a scan on demand that finds nothing; by its cache: known"""
         begin = time.monotonic()
         code, doc = suite.scan("start", top, seconds=600)
         end = time.monotonic()
-        if code != 0 or doc["counts"].get("clean") != count or doc["cached"] < cached:
+        if code != 0 or doc["counts"].get("clean") != count or doc["cached"] != known:
             raise RuntimeError("scan of %s: exit %d: %r" % (top, code, doc))
         return end - begin
 
@@ -253,7 +253,7 @@ class EngineBench:
         scanner, started, loaded = self.start(self.single)
         try:
             before = scanner.ask()[0]
-            self.scan(self.single, top, REQUESTS)
+            self.scan(self.single, top, REQUESTS, 0)
             after = scanner.ask()[0]
         finally:
             self.single.stop()
@@ -283,24 +283,25 @@ class EngineBench:
     # trees
 
     def trees(self):
-        rnd, top = self.random(), self.base + "/trees"
+        """Where the suite watches, but it does not run yet: a file must be there before to be unknown."""
+        rnd, top = self.random(), self.watched + "/trees"
         return {
-            "top": top,
             "small": make_small(top + "/small", rnd, FILES),
-            "written": make_small(top + "/written", rnd, FILES),
+            "written": make_small(self.base + "/written", rnd, FILES),
             "large": make_large(top + "/large", rnd),
             "many": make_small(top + "/many", rnd, SCANS),
         }
 
     def each_tree(self, scan, trees):
-        return {"cold": scan(trees["small"], FILES), "again": scan(trees["small"], FILES),
-                "large": scan(trees["large"], LARGE), "many": scan(trees["many"], SCANS)}
+        """{measure: s} of scan(directory, files in it, how many of them are known)"""
+        return {"cold": scan(trees["small"], FILES, 0), "again": scan(trees["small"], FILES, FILES),
+                "large": scan(trees["large"], LARGE, 0), "many": scan(trees["many"], SCANS, 0)}
 
     def suite_trees(self, trees):
         suite = self.default
         scanner = self.start(suite)[0]
         try:
-            found = self.each_tree(lambda top, count: self.scan(suite, top, count), trees)
+            found = self.each_tree(lambda *a: self.scan(suite, *a), trees)
             room, zygotes = suite.engine()
             workers = [w for each in zygotes.values() for w in each]
             found["pss"] = sum(map(pss_of, [room] + list(zygotes) + workers))
@@ -425,13 +426,17 @@ class EngineBench:
             for way in (suite, peer) if n % 2 else (peer, suite):
                 os.sync()
                 figures[way] = way(made)
-            shutil.rmtree(self.base + "/trees")
+            self.remove_trees()
             found.append((figures[peer], figures[suite]))
         return found[1:]
 
+    def remove_trees(self):
+        for top in (self.watched + "/trees", self.base + "/written"):
+            shutil.rmtree(top, ignore_errors=True)
+
     def measure(self):
         self.report_requests(self.pairs(self.suite_requests, self.clamd_requests,
-                                        lambda: make_small(self.base + "/trees", self.random(), REQUESTS)))
+                                        lambda: make_small(self.watched + "/trees", self.random(), REQUESTS)))
         self.report_trees(self.pairs(self.suite_trees, self.clamd_trees, self.trees))
         self.bench_unpack(self.watched, "tmpfs")
         self.bench_unpack(self.bench.ext4, "ext4 on a loop device")
