@@ -8,6 +8,7 @@ order swapped every round; each round has daemons just started and files that
 nobody has seen before, so that no cache of either knows them.
 """
 
+import contextlib
 import glob
 import os
 import pwd
@@ -194,16 +195,22 @@ class EngineBench:
         self.watched = bench.tmpfs
         self.signatures = make_signatures(self.base + "/signatures")
         self.clamd = Clamd(self.base, self.signatures, self.watched)
-        self.default = self.make_suite("engine")
-        self.single = self.make_suite("single", engine_workers=1)
         self.seed = 1000
 
-    def make_suite(self, name, **settings):
-        suite = harness.Suite(self.base, [self.watched, self.bench.ext4], name=name, log_level="warn", engine="on",
+    @contextlib.contextmanager
+    def suite(self, **settings):
+        """One that never ran: at its next start a suite looks at what was written since."""
+        suite = harness.Suite(self.base, [self.watched, self.bench.ext4], log_level="warn", engine="on",
                               definitions=[self.signatures], **settings)
         suite.policy["scan_cpu"] = 100
         suite.configure()
-        return suite
+        before, self.bench.suite = self.bench.suite, suite
+        try:
+            yield suite
+        finally:
+            self.bench.suite = before
+            suite.cleanup()
+            shutil.rmtree(suite.base)
 
     def random(self):
         self.seed += 1
@@ -250,13 +257,11 @@ class EngineBench:
     # requests: one at a time
 
     def suite_requests(self, top):
-        scanner, started, loaded = self.start(self.single)
-        try:
+        with self.suite(engine_workers=1) as suite:
+            scanner, started, loaded = self.start(suite)
             before = scanner.ask()[0]
-            self.scan(self.single, top, REQUESTS, 0)
+            self.scan(suite, top, REQUESTS, 0)
             after = scanner.ask()[0]
-        finally:
-            self.single.stop()
         grown = lambda n: after.get(n, 0) - before.get(n, 0)  # noqa: E731
         return {"start": started, "load": loaded, "request": grown("engine.request_us") / grown("engine.scans"),
                 "spawn": after["engine.spawn_us"] / after["engine.workers"]}
@@ -298,9 +303,8 @@ class EngineBench:
                 "large": scan(trees["large"], LARGE, 0), "many": scan(trees["many"], SCANS, 0)}
 
     def suite_trees(self, trees):
-        suite = self.default
-        scanner = self.start(suite)[0]
-        try:
+        with self.suite() as suite:
+            scanner = self.start(suite)[0]
             found = self.each_tree(lambda *a: self.scan(suite, *a), trees)
             room, zygotes = suite.engine()
             workers = [w for each in zygotes.values() for w in each]
@@ -308,8 +312,6 @@ class EngineBench:
             found["workers"] = len(workers)
             found["written"] = self.write_tree(scanner, trees["written"])
             found["loaded"] = scanner.ask()[0].get("demand.seconds_under_load", 0)
-        finally:
-            suite.stop()
         return found
 
     def write_tree(self, scanner, source):
@@ -363,11 +365,8 @@ class EngineBench:
         return figures
 
     def suite_unpack(self, where):
-        scanner = self.start(self.default)[0]
-        try:
-            return self.unpack(scanner, where)
-        finally:
-            self.default.stop()
+        with self.suite() as suite:
+            return self.unpack(self.start(suite)[0], where)
 
     def onacc_unpack(self, where):
         try:
@@ -443,12 +442,9 @@ class EngineBench:
 
     def run(self, table):
         self.table = table
-        lists, archive = self.bench.suite, self.bench.archive
-        self.bench.suite = self.default
+        archive = self.bench.archive
         try:
             self.measure()
         finally:
             self.clamd.stop()
-            self.default.cleanup()
-            self.single.cleanup()
-            self.bench.suite, self.bench.archive = lists, archive
+            self.bench.archive = archive
