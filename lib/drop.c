@@ -11,6 +11,7 @@
 #include "seccomp_table.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <linux/capability.h>
@@ -100,10 +101,23 @@ static int warm_up(const struct amp_drop *d)
 	return personality(PER_LINUX) < 0 ? -1 : 0;
 }
 
+/* Where the kernel groups processes by their sessions, a nice value counts within its session only:
+ * a room is one, so it is the session that steps back. Where it does not, there is nothing to do. */
+static void set_session_priority(int nice_level)
+{
+	int fd = getsid(0) == getpid() ? open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "%d", nice_level);
+	close(fd);
+}
+
 static int set_priority(int nice_level, int policy, int io)
 {
 	const struct sched_param none = {0};
 
+	set_session_priority(nice_level);
 	if (setpriority(PRIO_PROCESS, 0, nice_level) < 0 || sched_setscheduler(0, policy, &none) < 0)
 		return -1;
 	return (int)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, io);
