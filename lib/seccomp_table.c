@@ -263,11 +263,7 @@ static const struct amp_sys_rule quarantine_rules[] = {
 
 /* Sealed copies of what is read. Files are open for reading only: these find memfds alone. */
 static const struct amp_sys_rule snapshot_rules[] = {
-	MEMFD,
-	{"ftruncate", ANY},
-	{"pwrite64", ANY},
-	FCNTL(F_ADD_SEALS),
-	FCNTL(F_GET_SEALS),
+	MEMFD, {"ftruncate", ANY}, {"pwrite64", ANY}, FCNTL(F_ADD_SEALS), FCNTL(F_GET_SEALS),
 };
 
 /*
