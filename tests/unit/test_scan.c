@@ -696,19 +696,54 @@ static void test_demand_waits(void **state)
 	fake_free(f);
 }
 
-/* In a worker's queue as well an event hurries it. */
-static void test_demand_hurried(void **state)
+/* A file that its walk read, and nobody has an answer for. */
+static void demand_read(struct fake *f, uint64_t n)
 {
-	struct fake *f = fake_start(true);
-	struct amp_fileid file = st_id(FSID, 44);
-	uint8_t sha[AMP_SHA256_SIZE] = {'S', 44};
+	struct amp_fileid file = st_id(FSID, n);
+	uint8_t sha[AMP_SHA256_SIZE] = {'S', (uint8_t)n};
 	struct walk_found found = {.file = &file,
 				   .name = "name",
 				   .name_size = 4,
 				   .directory_path = "/m/dir",
 				   .sha256 = sha,
-				   .identity = {.ino = 44, .size = 100}};
+				   .identity = {.ino = n, .size = 100}};
 	struct occurrence *o = occurrence_new(NULL, "name", 4);
+
+	f->g->content = 'S';
+	o->cause = CAUSE_DEMAND;
+	found.snapshot = rig_copy(f->g, n);
+	judge_found(f->g->s, o, &found);
+}
+
+/* Nobody is replaced for what waits because others go first. */
+static void test_demand_turn(void **state)
+{
+	struct fake *f = fake_start(true);
+	size_t spawned;
+
+	(void)state;
+	fake_tell(f, AMP__ENGINE_STATE__STATE__READY, 2, "1.0");
+	f->g->each = true;
+	written(f, 20, 'C');
+	demand_read(f, 44);
+	rig_until(f->g, &f->scans, 2);
+	f->g->content = 'C'; /* the one in reserve is used as well */
+	rig_write(f->g, 21, "name");
+	rig_until(f->g, &f->scans, 3);
+	rig_run(f->g, 20);
+	spawned = f->spawned;
+	demand_read(f, 45);
+	rig_run(f->g, 50);
+	assert_int_equal(f->scans, 3);
+	assert_int_equal(f->left, 0);
+	assert_int_equal(f->spawned, spawned);
+	fake_free(f);
+}
+
+/* In a worker's queue as well an event hurries it. */
+static void test_demand_hurried(void **state)
+{
+	struct fake *f = fake_start(true);
 	struct scan *c;
 
 	(void)state;
@@ -717,9 +752,7 @@ static void test_demand_hurried(void **state)
 	f->g->content = 'S';
 	rig_write(f->g, 20, "name");
 	rig_until(f->g, &f->scans, 1);
-	o->cause = CAUSE_DEMAND;
-	found.snapshot = rig_copy(f->g, 44);
-	judge_found(f->g->s, o, &found);
+	demand_read(f, 44);
 	c = (struct scan *)scans_oldest(f->g->s)->newer;
 	assert_true(c->demand && c->queued);
 	rig_write(f->g, 44, "name");
@@ -867,6 +900,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_reader),
 		cmocka_unit_test(test_demand_lane),
 		cmocka_unit_test(test_demand_waits),
+		cmocka_unit_test(test_demand_turn),
 		cmocka_unit_test(test_demand_hurried),
 		cmocka_unit_test(test_found),
 		cmocka_unit_test(test_definitions),
