@@ -284,13 +284,13 @@ static bool of_others(const struct scan *c)
 	return !c->for_root;
 }
 
-/* Half of them for scans on demand, and one that never has others' files in hand: as long as there
+/* All but one for scans on demand, and one that never has others' files in hand: as long as there
  * are more than one. */
 bool workers_turn(const struct scand *s, const struct scan *c)
 {
 	unsigned max = workers_max(s);
 
-	if (c->demand && busy(s, of_demand) >= (max > 1 ? max / 2 : 1))
+	if (c->demand && busy(s, of_demand) >= (max > 1 ? max - 1 : 1))
 		return false;
 	return c->for_root || max < 2 || busy(s, of_others) < max - 1;
 }

@@ -209,6 +209,7 @@ static unsigned workers_of(const Amp__Conf *conf)
 		amp_warn("engine_workers: %u are the most", WORKERS_MAX);
 	if (conf->engine_workers > 0)
 		return conf->engine_workers < WORKERS_MAX ? conf->engine_workers : WORKERS_MAX;
+	processors++; /* all are busy with scans on demand, and an event's is not to wait */
 	if (processors < (long)WORKERS_MIN)
 		return WORKERS_MIN;
 	return processors < (long)WORKERS_FEW ? (unsigned)processors : WORKERS_FEW;
