@@ -21,8 +21,9 @@
 #include <string.h>
 #include <time.h>
 
-#define DEATHS_MAX 5U /* of walkers at one place */
-#define TRIES_MAX  3U /* to find out on which file system a path is */
+#define DEATHS_MAX 5U			/* of walkers at one place */
+#define MOUNTS_NS  (2 * AMP_NS_PER_SEC) /* a mount is seen by ampmon */
+#define TRIES_MAX  3U			/* to find out on which file system a path is */
 
 static struct amp_counter count_started = AMP_COUNTER("demand.started", false);
 static struct amp_counter count_files = AMP_COUNTER("demand.files", false);
@@ -122,6 +123,7 @@ void demand_remove(struct scand *s, struct demand_scan *d)
 	demand_paths_free(&d->paths);
 	demand_paths_free(&d->tasks);
 	demand_paths_free(&d->mapped);
+	demand_paths_free(&d->mounts);
 	demand_list_free(d);
 	free(d->schedule);
 	free(d->at);
@@ -220,6 +222,7 @@ static void end(struct demand_scan *d, enum demand_state state)
 	d->state = state;
 	d->ended_ns = amp_clock_realtime();
 	demand_paths_free(&d->mapped);
+	demand_paths_free(&d->mounts);
 	amp_info("scan %llu (%s) is %s: %llu files, %llu threats%s%s", (unsigned long long)d->id,
 		 demand_scan_kind_name(d->kind), demand_state_name(state), (unsigned long long)d->now.files,
 		 (unsigned long long)d->now.threats, d->error[0] ? "; " : "",
@@ -366,6 +369,21 @@ static void begin_walk(struct demand_scan *d, const char *path, const char *resu
 	d->walk = walk_demand(s, d, path, resume, fs);
 }
 
+/* All is walked, but it came to mounts of which ampmon has not told: it may be about to. */
+static void wait_for_mounts(struct demand_scan *d)
+{
+	int64_t now = amp_clock_monotonic();
+
+	if (!d->mounts_until_ns)
+		d->mounts_until_ns = now + MOUNTS_NS;
+	if (!demand_mounts_known(d) && now < d->mounts_until_ns)
+		return; /* the tick, or the file system, is what comes next */
+	d->mounts_until_ns = 0;
+	if (demand_late_tasks(d))
+		demand_changed(d, false);
+	demand_later(d->scand);
+}
+
 static void next(struct demand_scan *d)
 {
 	const char *item;
@@ -378,6 +396,10 @@ static void next(struct demand_scan *d)
 	if (is_flash(d) && !item_of(d))
 		step(d);
 	item = item_of(d);
+	if (!item && d->mounts.count) {
+		wait_for_mounts(d);
+		return;
+	}
 	if (!item) {
 		end(d, d->failed && d->failed >= d->tasks.count ? DEMAND_FAILED : DEMAND_DONE);
 		return;
@@ -630,6 +652,11 @@ void demand_began(struct scand *s)
 	demand_cli_began(s);
 	demand_later(s);
 	scand_tell_state(s);
+}
+
+void demand_filesystem_came(struct scand *s)
+{
+	demand_later(s);
 }
 
 void demand_policy_changed(struct scand *s)

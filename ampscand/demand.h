@@ -18,6 +18,7 @@
 #define DEMAND_LIST	 1000U /* of files not clean, in memory */
 #define DEMAND_LIST_KEPT 200U  /* ... and in the record */
 #define DEMAND_SINCE	 800U  /* threats since the last mark that are known one by one */
+#define DEMAND_MOUNTS	 64U
 #define DEMAND_MAPPED	 50000U
 #define DEMAND_KEEP_NS	 (2 * AMP_NS_PER_SEC) /* between two records of a scan that goes on */
 
@@ -115,6 +116,8 @@ struct demand_scan {
 	unsigned tries;		   /* to find out which it is on */
 	unsigned deaths;	   /* of the walker, since the last mark */
 	struct demand_paths mapped;
+	struct demand_paths mounts; /* that it came to, and of which nothing was known then */
+	int64_t mounts_until_ns;    /* monotonic: they are waited for */
 	bool mapped_asked, mapped_here;
 	size_t mapped_next;
 
@@ -169,6 +172,8 @@ char *demand_path_clean(const uint8_t *path, size_t n);
 /* What a flash scan walks, beside what is in d->mapped already. 0, or -1: no memory. */
 int demand_flash(struct demand_scan *d);
 int demand_homes(struct demand *dm, const char *passwd); /* before the drop */
+bool demand_mounts_known(const struct demand_scan *d);
+int demand_late_tasks(struct demand_scan *d); /* 1: there are more now; 0 */
 uint64_t demand_expected(const struct demand_scan *d);
 
 /* demandlist.c: counting */

@@ -199,6 +199,11 @@ int demand_homes(struct demand *dm, const char *passwd)
 	return 0;
 }
 
+static bool is_watched(const struct filesystem *fs)
+{
+	return fs->how != AMP__FILE_SYSTEM__HOW__NOT_WATCHED && fs->mount_point[0];
+}
+
 const struct filesystem *demand_filesystem(const struct scand *s, const char *path)
 {
 	const struct filesystem *best = NULL;
@@ -207,17 +212,12 @@ const struct filesystem *demand_filesystem(const struct scand *s, const char *pa
 	for (const struct filesystem *fs = s->filesystems.first; fs; fs = fs->next) {
 		size_t n = strlen(fs->mount_point);
 
-		if (n > length && path_below(path, fs->mount_point)) {
+		if (is_watched(fs) && n > length && path_below(path, fs->mount_point)) {
 			best = fs;
 			length = n;
 		}
 	}
 	return best;
-}
-
-static bool is_watched(const struct filesystem *fs)
-{
-	return fs->how != AMP__FILE_SYSTEM__HOW__NOT_WATCHED && fs->mount_point[0];
 }
 
 /* `paths` are sorted: does one of them lead to `path` on the same file system? */
@@ -349,6 +349,38 @@ int demand_tasks(struct demand_scan *d)
 		 "too many file systems for one scan; scan them one after the other with `ampcli scan start "
 		 "PATH`");
 	return -1;
+}
+
+/* Mounted just before the scan began, maybe: ampmon had not told of them yet. */
+bool demand_mounts_known(const struct demand_scan *d)
+{
+	for (size_t i = 0; i < d->mounts.count; i++) {
+		const struct filesystem *fs = demand_filesystem(d->scand, d->mounts.path[i]);
+
+		if (!fs || strcmp(fs->mount_point, d->mounts.path[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* File systems at such places that are watched by now, and that no task has. */
+int demand_late_tasks(struct demand_scan *d)
+{
+	size_t before = d->tasks.count;
+
+	for (size_t i = 0; i < d->mounts.count; i++) {
+		const char *path = d->mounts.path[i];
+		const struct filesystem *fs = demand_filesystem(d->scand, path);
+		bool has = !fs || strcmp(fs->mount_point, path) != 0 ||
+			   demand_paths_bytes(&d->tasks) + strlen(path) > DEMAND_TASKS_BYTES - 16;
+
+		for (size_t k = 0; k < d->tasks.count && !has; k++)
+			has = strcmp(d->tasks.path[k], path) == 0;
+		if (!has && demand_paths_add(&d->tasks, path, strlen(path)) != 0)
+			break;
+	}
+	demand_paths_free(&d->mounts);
+	return d->tasks.count > before;
 }
 
 /* The last scan of the same; of everything, what the file systems say. */

@@ -6,10 +6,12 @@
 #include "proto/types.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define DIRECTORIES_MAX 8192
+#define VISITED_MAX	16U
 
 struct directory {
 	struct cache_node node;
@@ -119,6 +121,50 @@ int filesystems_set(struct filesystems *t, const Amp__FileSystem *wire)
 	t->first = fs;
 	t->count++;
 	return 0;
+}
+
+/* The one that was visited first of too many goes. */
+static void forget_visited(struct filesystems *t)
+{
+	const struct filesystem *first = NULL;
+	unsigned n = 0;
+
+	for (const struct filesystem *fs = t->first; fs; fs = fs->next) {
+		n += fs->visited;
+		if (fs->visited)
+			first = fs; /* the list has the newest first */
+	}
+	if (n >= VISITED_MAX)
+		filesystems_remove(t, first->fsid);
+}
+
+void filesystems_visit(struct filesystems *t, uint64_t fsid, const char *directory)
+{
+	struct filesystem *fs = filesystems_find(t, fsid);
+	char *path;
+
+	if (fs && (!fs->visited || strcmp(fs->mount_point, directory) == 0))
+		return;
+	path = strdup(directory);
+	if (fs && path) {
+		free(fs->mount_point);
+		fs->mount_point = path;
+		return;
+	}
+	forget_visited(t);
+	fs = path && t->count < FILESYSTEMS_MAX ? calloc(1, sizeof(*fs)) : NULL;
+	if (!fs) {
+		free(path);
+		return;
+	}
+	fs->fsid = fsid;
+	fs->dev_major = fs->dev_minor = UINT_MAX;
+	fs->how = AMP__FILE_SYSTEM__HOW__NOT_WATCHED;
+	fs->visited = true;
+	fs->mount_point = path;
+	fs->next = t->first;
+	t->first = fs;
+	t->count++;
 }
 
 void filesystems_remove(struct filesystems *t, uint64_t fsid)

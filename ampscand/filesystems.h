@@ -24,6 +24,7 @@ struct filesystem {
 	size_t watch_count; /* 0: everywhere */
 	char **watch;
 	uint32_t generation;	 /* of its paths: grows when cached ones may be wrong */
+	bool visited;		 /* not ampmon's: by filesystems_visit() */
 	int64_t unread_since_ns; /* realtime of an event given up because no path led here; 0: none */
 };
 
@@ -38,6 +39,8 @@ void filesystems_free(struct filesystems *t);
 
 /* New or changed. 0, or -1 and errno (EBADMSG: breaks its bounds). */
 int filesystems_set(struct filesystems *t, const Amp__FileSystem *fs);
+/* One that is not watched, but scanned on demand: a directory of it leads there. Some are kept. */
+void filesystems_visit(struct filesystems *t, uint64_t fsid, const char *directory);
 void filesystems_remove(struct filesystems *t, uint64_t fsid);
 struct filesystem *filesystems_find(struct filesystems *t, uint64_t fsid);
 struct filesystem *filesystems_by_device(struct filesystems *t, unsigned major, unsigned minor);

@@ -222,6 +222,7 @@ static int on_filesystem(struct amp_channel *ch, struct amp_message *m, void *ar
 	if (filesystems_set(&s->filesystems, fs) != 0)
 		return -1;
 	look_again(s, filesystems_find(&s->filesystems, fs->fsid));
+	demand_filesystem_came(s);
 	return 0;
 }
 

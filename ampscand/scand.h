@@ -460,6 +460,7 @@ void demand_free(struct scand *s);
 int demand_restore(struct scand *s, const char *name, const uint8_t *record, size_t size);
 void demand_began(struct scand *s); /* START: what was going on goes on */
 void demand_policy_changed(struct scand *s);
+void demand_filesystem_came(struct scand *s);
 /* Processors' time that files of such scans cost: reading, hashing, the engine. */
 void demand_worked(struct scand *s, uint64_t ns);
 /* For SCAN_STATE: what is being scanned, what was last. */

@@ -413,6 +413,9 @@ static int take_entries(struct scand *s, struct walk *w, struct amp_message *m)
 		path = strndup((const char *)e->directory_path.data, e->directory_path.len);
 	w->seen = e->seen;
 	w->found_fsid = e->fsid;
+	/* What is convicted there is opened again to be taken. */
+	if (w->ordered && !w->fsid && e->fsid && path && e->n_entries)
+		filesystems_visit(&s->filesystems, e->fsid, path);
 	if (w->ordered && w->scan && e->n_entries + e->n_odd)
 		demand_entered(w->scan, path);
 	w->open++; /* held: it must not finish under our hands */

@@ -399,6 +399,8 @@ static int far_walk(struct amp_channel *ch, struct amp_message *m, void *arg)
 		 ask->resume.len ? (char *)ask->resume.data : "");
 	rig->walks++;
 	fsid = strncmp(w->path, "/other", 6) == 0 ? OTHER_FSID : FSID;
+	if (strcmp(w->path, "/top/mounted") == 0)
+		fsid = 9;
 	while (d < rig->tree.dirs && !path_below(rig->tree.dir[d].path, w->path))
 		d++;
 	if (strncmp(w->path, "/nowhere", 8) == 0) {

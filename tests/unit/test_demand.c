@@ -361,6 +361,41 @@ static void test_elsewhere(void **state)
 	rig_free();
 }
 
+/* Mounted just before: what ampmon tells of while the scan goes on is walked as well. */
+static void late_mount(bool told, unsigned walks)
+{
+	struct demand_scan *d;
+
+	amp_clock_freeze(1000 * AMP_NS_PER_SEC, 2000 * AMP_NS_PER_SEC);
+	rig_new();
+	tree_make(2, 1);
+	d = scan_start("/top");
+	run_to_mark(1);
+	demand_count_odd(d, DEMAND_MOUNT, "/top/mounted");
+	rig_run();
+	assert_int_equal(d->state, DEMAND_RUNNING); /* it waits a moment */
+	if (told) {
+		add_filesystem(rig->s, 9, "/top/mounted");
+		demand_filesystem_came(rig->s);
+	} else {
+		amp_clock_advance(3 * AMP_NS_PER_SEC);
+		demand_later(rig->s);
+	}
+	rig_run();
+	assert_int_equal(d->state, DEMAND_DONE);
+	assert_int_equal(d->tasks.count, walks);
+	assert_string_equal(d->tasks.path[walks - 1], walks > 1 ? "/top/mounted" : "/top");
+	rig_free();
+	amp_clock_release();
+}
+
+static void test_late_mounts(void **state)
+{
+	(void)state;
+	late_mount(true, 2);
+	late_mount(false, 1);
+}
+
 static void test_nowhere(void **state)
 {
 	struct demand_scan *d;
@@ -681,6 +716,7 @@ int main(void)
 		cmocka_unit_test(test_engine_loads_by_path),
 		cmocka_unit_test(test_tasks),
 		cmocka_unit_test(test_elsewhere),
+		cmocka_unit_test(test_late_mounts),
 		cmocka_unit_test(test_nowhere),
 		cmocka_unit_test(test_flash),
 		cmocka_unit_test(test_not_absolute_is_no_path),

@@ -226,9 +226,37 @@ static void test_directories_are_bounded(void **state)
 	filesystems_free(&t);
 }
 
+/* Scanned, not watched: where it is found, never in scope; ampmon's word replaces it. */
+static void test_visited(void **state)
+{
+	struct filesystems t;
+	Amp__FileSystem wire = AMP__FILE_SYSTEM__INIT;
+	struct filesystem *fs;
+
+	(void)state;
+	assert_int_equal(filesystems_init(&t), 0);
+	for (uint64_t fsid = 1; fsid <= 40; fsid++)
+		filesystems_visit(&t, fsid, "/mnt/a");
+	assert_null(filesystems_find(&t, 1));
+	assert_true(t.count <= 16);
+	filesystems_visit(&t, 40, "/mnt/b");
+	fs = filesystems_find(&t, 40);
+	assert_string_equal(fs->mount_point, "/mnt/b");
+	assert_false(filesystem_in_scope(fs, "/mnt/b/file"));
+	wire.fsid = 40;
+	wire.how = AMP__FILE_SYSTEM__HOW__BY_HANDLE;
+	wire.mount_point.data = (uint8_t *)(uintptr_t) "/mnt";
+	wire.mount_point.len = 4;
+	assert_int_equal(filesystems_set(&t, &wire), 0);
+	filesystems_visit(&t, 40, "/mnt/c");
+	assert_string_equal(filesystems_find(&t, 40)->mount_point, "/mnt");
+	filesystems_free(&t);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_visited),
 		cmocka_unit_test(test_path_below),
 		cmocka_unit_test(test_scope),
 		cmocka_unit_test(test_table),
