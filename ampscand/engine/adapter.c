@@ -4,6 +4,7 @@
 #include "adapter.h"
 
 #include "clock.h"
+#include "shortage.h"
 #include "text.h"
 
 #include <clamav.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #define LIMIT_PREFIX "Heuristics.Limits.Exceeded"
+#define XZ_LIMIT     "Heuristics.XZ.DicSizeLimit" /* more memory than there is: no word on what is in it */
 
 struct adapter {
 	struct cl_engine *engine;
@@ -58,6 +60,8 @@ int adapter_setup(void)
 
 	if (done)
 		return 0;
+	if (shortage_setup() != 0)
+		return -1;
 	cl_set_clcb_msg(hear);
 	if (cl_init(CL_INIT_DEFAULT) != CL_SUCCESS)
 		return -1;
@@ -225,6 +229,11 @@ static void found(struct adapter_verdict *v, const char *name)
 				v->detail, sizeof(v->detail));
 		return;
 	}
+	if (name && strcmp(name, XZ_LIMIT) == 0) {
+		v->result = ADAPTER_PARTIAL;
+		snprintf(v->detail, sizeof(v->detail), "memory to unpack xz");
+		return;
+	}
 	v->result = ADAPTER_INFECTED;
 	amp_text_escape(size ? name : "unnamed", size ? size : strlen("unnamed"), v->name, sizeof(v->name));
 }
@@ -254,6 +263,23 @@ static void judge(struct adapter_verdict *v, cl_error_t rc, const char *name)
 	}
 }
 
+/* What it was short of it leaves out, and calls the rest clean. */
+static void look_for_shortage(struct adapter_verdict *v)
+{
+	int error = shortage_seen();
+	char why[sizeof(v->detail)];
+
+	if (v->result == ADAPTER_INFECTED || v->result == ADAPTER_ERROR)
+		return;
+	if (error)
+		snprintf(why, sizeof(why), "its temporary files: %.80s", strerror(error));
+	else if (strstr(last_error, "allocate memory"))
+		snprintf(why, sizeof(why), "%.100s", last_error);
+	else
+		return;
+	failed(v, why);
+}
+
 void adapter_scan(struct adapter *a, const void *data, size_t size, const struct adapter_limits *limits,
 		  struct adapter_verdict *v)
 {
@@ -280,7 +306,10 @@ void adapter_scan(struct adapter *a, const void *data, size_t size, const struct
 		failed(v, "no memory");
 		return;
 	}
+	*last_error = '\0';
+	shortage_begin();
 	rc = cl_scanmap_callback(map, NULL, &name, &blocks, a->engine, &options, NULL);
 	judge(v, rc, name);
+	look_for_shortage(v);
 	cl_fmap_close(map);
 }

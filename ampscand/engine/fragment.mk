@@ -7,7 +7,8 @@ ampscand_engine_libampengine_a_SOURCES = \
 	ampscand/engine/engine.h ampscand/engine/fleet.c \
 	ampscand/engine/load.c ampscand/engine/room.c \
 	ampscand/engine/seam.c ampscand/engine/seam.h \
-	ampscand/engine/sets.c ampscand/engine/slot.c ampscand/engine/slot.h \
+	ampscand/engine/sets.c ampscand/engine/shortage.c ampscand/engine/shortage.h \
+	ampscand/engine/slot.c ampscand/engine/slot.h \
 	ampscand/engine/watch.c ampscand/engine/wire.c ampscand/engine/wire.h \
 	ampscand/engine/worker.c ampscand/engine/zygote.c ampscand/engine/zygote.h
 AMP_ENGINE_LIBS = ampscand/engine/libampengine.a $(AMP_LIBS) $(CLAMAV_LIBS)

@@ -4,6 +4,7 @@
 #include "zygotetest.h"
 
 #include <dirent.h>
+#include <sys/resource.h>
 
 static const struct adapter_limits usual = {
 	.max_file_size = 5U << 20,
@@ -152,6 +153,108 @@ static void test_larger_than_a_member(void **state)
 	end(&p, a);
 }
 
+/* How many of the test files are called clean, and how many found. */
+static void scan_testfiles(struct adapter *a, unsigned *clean, unsigned *found)
+{
+	DIR *d = opendir(TESTFILES);
+	const struct dirent *e;
+
+	*clean = *found = 0;
+	assert_non_null(d);
+	while ((e = readdir(d))) {
+		char path[512];
+		struct adapter_verdict v;
+		uint8_t *data;
+		size_t n;
+
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", TESTFILES, e->d_name);
+		data = read_all(path, &n);
+		adapter_scan(a, data, n, &usual, &v);
+		*clean += v.result == ADAPTER_CLEAN;
+		*found += v.result == ADAPTER_INFECTED;
+		free(data);
+	}
+	closedir(d);
+}
+
+static void with_limit(struct adapter *a, __rlimit_resource_t what, rlim_t value, unsigned *clean,
+		       unsigned *found)
+{
+	struct rlimit old, less;
+
+	assert_int_equal(getrlimit(what, &old), 0);
+	less = old;
+	less.rlim_cur = value;
+	assert_int_equal(setrlimit(what, &less), 0);
+	scan_testfiles(a, clean, found);
+	assert_int_equal(setrlimit(what, &old), 0);
+}
+
+/* libclamav calls clean what it had no room to look into. */
+static void test_no_room(void **state)
+{
+	struct place p;
+	struct adapter *a;
+	unsigned clean, found, first;
+	int fd;
+
+	(void)state;
+	if (access(TESTFILES, F_OK) != 0)
+		skip();
+	a = load_testfile(&p);
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	with_limit(a, RLIMIT_FSIZE, 0, &clean, &found);
+	assert_int_equal(clean, 0);
+	assert_true(found > 0 && found < 44);
+	with_limit(a, RLIMIT_FSIZE, 100, &clean, &found);
+	assert_int_equal(clean, 0);
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	close(fd);
+	first = (unsigned)fd;
+	/* The directory that is being read and the file take two. */
+	for (unsigned more = 2; more < 6; more++) {
+		with_limit(a, RLIMIT_NOFILE, first + more, &clean, &found);
+		assert_int_equal(clean, 0);
+	}
+	assert_int_equal(mkdir("gone", 0700), 0);
+	assert_int_equal(chdir("gone"), 0);
+	assert_int_equal(rmdir("../gone"), 0);
+	scan_testfiles(a, &clean, &found);
+	assert_int_equal(clean, 0);
+	assert_int_equal(chdir(p.root), 0);
+	scan_testfiles(a, &clean, &found);
+	assert_int_equal(found, 44);
+	end(&p, a);
+}
+
+/* Nothing is wrong with what takes much memory to unpack, nor right. */
+static void test_xz_of_much_memory(void **state)
+{
+	char command[512], path[128];
+	struct adapter_verdict v;
+	struct place p;
+	struct adapter *a;
+	uint8_t *data;
+	size_t n;
+
+	(void)state;
+	if (system("command -v xz >/dev/null") != 0)
+		skip();
+	a = load_testfile(&p);
+	snprintf(path, sizeof(path), "%s/true.xz", p.root);
+	snprintf(command, sizeof(command), "xz -c --lzma2=dict=1536MiB /bin/true >%s", path);
+	assert_int_equal(system(command), 0);
+	data = read_all(path, &n);
+	adapter_scan(a, data, n, &usual, &v);
+	assert_int_equal(v.result, ADAPTER_PARTIAL);
+	assert_string_not_equal(v.detail, "");
+	free(data);
+	end(&p, a);
+}
+
 static void test_broken_set(void **state)
 {
 	static const char bad[] = "this:is no:signature:at all\n";
@@ -204,10 +307,15 @@ static void test_describe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_testfiles),  cmocka_unit_test(test_clean),
-		cmocka_unit_test(test_limits),	   cmocka_unit_test(test_larger_than_a_member),
-		cmocka_unit_test(test_broken_set), cmocka_unit_test(test_names),
+		cmocka_unit_test(test_testfiles),
+		cmocka_unit_test(test_clean),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_larger_than_a_member),
+		cmocka_unit_test(test_broken_set),
+		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_describe),
+		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_xz_of_much_memory),
 	};
 
 	if (adapter_setup() != 0)
