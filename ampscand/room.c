@@ -68,6 +68,7 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
 	judge_dispatch(s);
 	readers_flush(s);
 	scans_pump(s);
+	walks_credit(s);
 	amp_outbox_pump(s->outbox);
 	takes_pump(s);
 	source_resume(s->handle_source);

@@ -534,6 +534,7 @@ int walk_entries(struct scand *s, int reader, struct amp_message *m);
 int walk_mark(struct scand *s, int reader, const Amp__WalkMark *m);
 int walk_done(struct scand *s, int reader, const Amp__WalkDone *d);
 void walks_pump(struct scand *s);
+void walks_credit(struct scand *s); /* there may be room for copies now */
 struct who *walk_who(const struct walk *w);
 unsigned walk_cause(const struct walk *w);
 struct demand_scan *walk_scan(const struct walk *w); /* on demand; NULL: not, or it is gone */

@@ -16,12 +16,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CREDIT	    1024U
 #define CREDIT_SCAN 256U /* of a scan on demand */
 #define CREDIT_READ 4U	 /* where entries come with what was read of them */
 #define MOVE_TRIES  5U
+#define COPY_SLACK  (1U << 20) /* of a file that grew while it was read */
 
 struct walk {
 	struct walk *next;
@@ -33,11 +35,13 @@ struct walk {
 	struct who *who;
 	struct event_slot slot;
 	int64_t time_ns;
-	bool active;   /* asked of the walker */
-	bool by_path;  /* it may go by names, and read the files */
-	bool walked;   /* WALK_DONE came */
-	unsigned open; /* entries not concluded */
-	unsigned owed; /* credit to give back */
+	bool active;	   /* asked of the walker */
+	bool by_path;	   /* it may go by names, and read the files */
+	bool walked;	   /* WALK_DONE came */
+	unsigned open;	   /* entries not concluded */
+	unsigned owed;	   /* credit to give back */
+	uint64_t copy_max; /* entries may come with copies up to that; 0: they do not */
+	unsigned given;	   /* then: entries that it may still send */
 	unsigned tries;
 	uint64_t seen, judged;
 	char error[128];
@@ -86,6 +90,12 @@ static unsigned credit_of(const struct walk *w)
 	if (!w->ordered)
 		return CREDIT;
 	return w->by_path ? CREDIT_READ : CREDIT_SCAN;
+}
+
+/* Each may bring a large copy: one more at a time, and only where there is room for it. */
+static bool may_give_copy(const struct scand *s, const struct walk *w)
+{
+	return w->given == 0 && w->open < CREDIT_READ && scans_may_ask(s, true, true);
 }
 
 static void report(struct scand *s, const struct walk *w, Amp__RepairState__State state)
@@ -311,11 +321,23 @@ static bool entry_is_valid(const struct walk *w, const Amp__WalkEntry *e)
 	       !memchr(e->name.data, 0, e->name.len);
 }
 
-/* Of what was read, and no other entry has it. */
-static bool snapshot_is_valid(const struct amp_message *m, const Amp__WalkEntry *e)
+/* A file that changed while it was read need not be as long as it is by now. */
+static bool is_copy(int fd, uint64_t max)
 {
-	return e->snapshot_index == 0 ||
-	       (e->sha256.len && e->snapshot_index <= m->fd_count && m->fds[e->snapshot_index - 1] >= 0);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_size >= 0 &&
+	       (uint64_t)st.st_size <= max + COPY_SLACK &&
+	       readers_snapshot_is_sealed(fd, (uint64_t)st.st_size);
+}
+
+/* Of what was read, and no other entry has it. */
+static bool snapshot_is_valid(const struct walk *w, const struct amp_message *m, const Amp__WalkEntry *e)
+{
+	if (e->snapshot_index == 0)
+		return true;
+	return w->copy_max && e->sha256.len && e->snapshot_index <= m->fd_count &&
+	       is_copy(m->fds[e->snapshot_index - 1], w->copy_max);
 }
 
 static int take_entry(struct scand *s, struct walk *w, struct amp_message *m, const Amp__WalkEntry *e,
@@ -332,7 +354,7 @@ static int take_entry(struct scand *s, struct walk *w, struct amp_message *m, co
 				   .archive = e->archive,
 				   .snapshot = -1};
 
-	if (!entry_is_valid(w, e) || !snapshot_is_valid(m, e) ||
+	if (!entry_is_valid(w, e) || !snapshot_is_valid(w, m, e) ||
 	    amp_handle_from_wire(e->file, &file.handle) != 0 ||
 	    (e->directory && amp_handle_from_wire(e->directory, &dir.handle) != 0) ||
 	    amp_identity_from_wire(e->identity, &found.identity) != 0)
@@ -347,6 +369,32 @@ static int take_entry(struct scand *s, struct walk *w, struct amp_message *m, co
 		amp_counter_add(&count_judged, 1);
 	intake_walk_entry(s, w, &found);
 	return 0;
+}
+
+static int send_credit(struct scand *s, const struct walk *w, unsigned credit)
+{
+	Amp__WalkCredit c = AMP__WALK_CREDIT__INIT;
+	int at;
+	struct amp_channel *ch = walker_of(s, w, &at);
+
+	c.walk_id = w->serial;
+	c.credit = credit;
+	return ch && w->active && !w->walked && !w->cancelled
+		       ? amp_channel_send(ch, AMP_MSG_WALK_CREDIT, 0, &c.base, NULL, 0)
+		       : -1;
+}
+
+static void give_credit(struct scand *s, struct walk *w)
+{
+	if (w->copy_max) {
+		if (may_give_copy(s, w) && send_credit(s, w, 1) == 0)
+			w->given = 1;
+		return;
+	}
+	if (w->owed < credit_of(w) / 4 && w->open)
+		return;
+	if (send_credit(s, w, w->owed) == 0)
+		w->owed = 0;
 }
 
 static bool is_host_path(const ProtobufCBinaryData *p)
@@ -365,7 +413,7 @@ static bool odd_is_valid(const Amp__WalkOdd *o)
 static bool entries_are_valid(const struct walk *w, const Amp__WalkEntries *e)
 {
 	if (e->n_entries > AMP_WALK_BATCH || e->n_odd > AMP_WALK_BATCH ||
-	    w->open + e->n_entries > credit_of(w) ||
+	    w->open + e->n_entries > credit_of(w) || (w->copy_max && e->n_entries > w->given) ||
 	    (e->directory_path.len && !is_host_path(&e->directory_path)))
 		return false;
 	if (!w->ordered)
@@ -418,6 +466,7 @@ static int take_entries(struct scand *s, struct walk *w, struct amp_message *m)
 		filesystems_visit(&s->filesystems, e->fsid, path);
 	if (w->ordered && w->scan && e->n_entries + e->n_odd)
 		demand_entered(w->scan, path);
+	w->given -= w->copy_max ? (unsigned)e->n_entries : 0;
 	w->open++; /* held: it must not finish under our hands */
 	for (size_t i = 0; i < e->n_odd && w->scan; i++)
 		take_odd(w, e->odd[i], path);
@@ -425,6 +474,8 @@ static int take_entries(struct scand *s, struct walk *w, struct amp_message *m)
 		rc = take_entry(s, w, m, e->entries[i], path);
 	w->open--;
 	free(path);
+	if (rc == 0 && w->copy_max)
+		give_credit(s, w);
 	if (rc == 0)
 		finish(s, w);
 	return rc;
@@ -445,18 +496,11 @@ int walk_entries(struct scand *s, int reader, struct amp_message *m)
 	return 0;
 }
 
-static void give_credit(struct scand *s, struct walk *w)
+void walks_credit(struct scand *s)
 {
-	Amp__WalkCredit c = AMP__WALK_CREDIT__INIT;
-	int at;
-	struct amp_channel *ch = walker_of(s, w, &at);
-
-	if (!ch || !w->active || w->walked || w->cancelled || (w->owed < credit_of(w) / 4 && w->open))
-		return;
-	c.walk_id = w->serial;
-	c.credit = w->owed;
-	if (amp_channel_send(ch, AMP_MSG_WALK_CREDIT, 0, &c.base, NULL, 0) == 0)
-		w->owed = 0;
+	for (struct walk *w = s->walks; w; w = w->next)
+		if (w->copy_max)
+			give_credit(s, w);
 }
 
 /* All before the mark is concluded: its scan is told, and says walk_go(). */
@@ -605,14 +649,16 @@ static int ask_ordered(struct scand *s, struct walk *w, const struct filesystem 
 	body.path.len = strlen(w->path);
 	body.ordered = true;
 	body.by_path = w->by_path;
-	body.credit = credit_of(w);
+	if (w->by_path && s->rules && engine_state(s) == ENGINE_READY) {
+		body.snapshot_max = judge_scan_limit(s, false);
+		body.archive_max = judge_scan_limit(s, true);
+		w->copy_max = body.snapshot_max > body.archive_max ? body.snapshot_max : body.archive_max;
+	}
+	w->given = w->copy_max ? 1 : 0;
+	body.credit = w->copy_max ? w->given : credit_of(w);
 	if (w->resume) {
 		body.resume.data = (uint8_t *)w->resume;
 		body.resume.len = strlen(w->resume);
-	}
-	if (w->by_path && s->rules && engine_state(s) == ENGINE_READY) {
-		body.snapshot_max = s->rules->max_file_size;
-		body.archive_max = s->rules->max_archive_size;
 	}
 	return amp_channel_send(ch, AMP_MSG_WALK, 0, &body.base, NULL, 0);
 }

@@ -608,6 +608,115 @@ static void test_hostile_walk(void **state)
 	assert_hostile();
 }
 
+/* One entry of a walk that reads, with a copy. */
+static void send_copy(struct t_walk *w, int fd)
+{
+	const char *dir = rig->tree.dir[w->dir].path;
+	uint8_t sha[AMP_SHA256_SIZE] = {1};
+	Amp__WalkEntries m = AMP__WALK_ENTRIES__INIT;
+	Amp__WalkEntry e = AMP__WALK_ENTRY__INIT, *list[] = {&e};
+	Amp__Handle h = AMP__HANDLE__INIT;
+	Amp__Identity id = AMP__IDENTITY__INIT;
+	char *name = rig->tree.dir[w->dir].file[0].name;
+
+	h.type = 1;
+	h.bytes.data = (uint8_t *)name;
+	h.bytes.len = strlen(name);
+	id.nlink = 1;
+	e.file = &h;
+	e.identity = &id;
+	e.name.data = (uint8_t *)name;
+	e.name.len = strlen(name);
+	e.sha256.data = sha;
+	e.sha256.len = sizeof(sha);
+	e.snapshot_index = 1;
+	m.walk_id = w->id;
+	m.fsid = w->fsid;
+	m.directory_path.data = (uint8_t *)(uintptr_t)dir;
+	m.directory_path.len = strlen(dir);
+	m.entries = list;
+	m.n_entries = 1;
+	amp_channel_send(rig->far, AMP_MSG_WALK_ENTRIES, 0, &m.base, &fd, 1);
+	event_base_loop(rig->room.base, EVLOOP_NONBLOCK);
+}
+
+static int a_copy(unsigned seals, off_t size)
+{
+	int fd = memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+	return fd;
+}
+
+static struct t_walk *a_walk_by_path(void)
+{
+	rig_new();
+	tree_make(2, 3);
+	filesystems_remove(&rig->s->filesystems, FSID);
+	rig->hold_judge = true;
+	scan_start("/top");
+	/* Its WALK, and nothing of it yet. */
+	event_base_loop(rig->room.base, EVLOOP_NONBLOCK);
+	assert_true(rig->walk[0].used && rig->walk[0].by_path);
+	assert_int_equal(rig->walk[0].credit, 1);
+	return &rig->walk[0];
+}
+
+/* Nobody may change or cut what is scanned, nor pass a file of somebody's for it. */
+static void test_hostile_copies(void **state)
+{
+	const unsigned all = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	int fds[] = {a_copy(all & ~(unsigned)F_SEAL_WRITE, 10), a_copy(all & ~(unsigned)F_SEAL_SHRINK, 10),
+		     a_copy(all, 60 << 20), open("/proc/self/exe", O_RDONLY | O_CLOEXEC)};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		send_copy(a_walk_by_path(), fds[i]);
+		assert_int_equal(rig->copies, 0);
+		assert_hostile();
+		close(fds[i]);
+	}
+}
+
+/* One more at a time, and only where there is room. */
+static void test_copies_in_turn(void **state)
+{
+	struct t_walk *w = a_walk_by_path();
+	int fd = a_copy(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 10);
+
+	(void)state;
+	w->credit = 0;
+	send_copy(w, fd);
+	assert_int_equal(rig->copies, 1);
+	event_base_loop(rig->room.base, EVLOOP_NONBLOCK);
+	assert_int_equal(w->credit, 1);
+	rig->no_room = true;
+	w->credit = 0;
+	send_copy(w, fd);
+	event_base_loop(rig->room.base, EVLOOP_NONBLOCK);
+	walks_credit(rig->s);
+	event_base_loop(rig->room.base, EVLOOP_NONBLOCK);
+	assert_int_equal(rig->copies, 2);
+	assert_int_equal(w->credit, 0);
+	rig->no_room = false;
+	walks_credit(rig->s);
+	event_base_loop(rig->room.base, EVLOOP_NONBLOCK);
+	assert_int_equal(w->credit, 1);
+	send_copy(w, fd);
+	assert_int_equal(rig->copies, 3);
+	rig->no_room = true;
+	event_base_loop(rig->room.base, EVLOOP_NONBLOCK);
+	send_copy(w, fd);
+	assert_int_equal(rig->copies, 4);
+	assert_int_equal(rig->hostile, 0);
+	send_copy(w, fd); /* more than it was given */
+	close(fd);
+	assert_int_equal(rig->copies, 4);
+	assert_hostile();
+}
+
 /* --- records ---------------------------------------------------------------------- */
 
 static void test_record_bounds(void **state)
@@ -723,6 +832,8 @@ int main(void)
 		cmocka_unit_test(test_hostile_marks),
 		cmocka_unit_test(test_hostile_odd),
 		cmocka_unit_test(test_hostile_walk),
+		cmocka_unit_test(test_hostile_copies),
+		cmocka_unit_test(test_copies_in_turn),
 		cmocka_unit_test(test_record_bounds),
 		cmocka_unit_test(test_record_of_nonsense),
 		cmocka_unit_test(test_many),
