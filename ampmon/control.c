@@ -174,7 +174,7 @@ static int on_concluded(struct amp_channel *ch, struct amp_message *m, void *arg
 	struct mon_proc *p = arg;
 
 	(void)ch;
-	mon_sources_concluded(p->m, ((const Amp__Concluded *)m->body)->time_ns);
+	mon_sources_concluded(p->m, (const Amp__Concluded *)m->body);
 	return 0;
 }
 

@@ -134,7 +134,7 @@ void mon_sources_free(struct mon *m);
 void mon_sources_scand_ready(struct mon *m, struct mon_proc *scand);
 void mon_sources_scand_detach(struct mon *m); /* its channel is about to go */
 void mon_sources_scand_gone(struct mon *m);   /* it is dead */
-void mon_sources_concluded(struct mon *m, int64_t time_ns);
+void mon_sources_concluded(struct mon *m, const Amp__Concluded *c);
 void mon_sources_tick(struct mon *m);
 int mon_sources_keep(struct mon *m, struct mon_proc *scand, uint64_t id, const Amp__Keep *k);
 int mon_sources_repair_wanted(struct mon *m, const Amp__RepairWanted *w);

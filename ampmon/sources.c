@@ -45,6 +45,7 @@ struct mon_sources {
 	int64_t born_ns;       /* realtime */
 	int64_t start_ns;      /* monotonic: START, 0: not yet */
 	int64_t concluded_ns, stored_ns;
+	int64_t missed_ns; /* since then ampscand decided without the engine; 0: no */
 	uint64_t jobs, parked;
 	char scan[SCAN_TEXT], last_scan[SCAN_TEXT];
 	uint64_t next_token;
@@ -355,9 +356,26 @@ void mon_sources_scand_detach(struct mon *m)
 	m->sources->scan[0] = '\0';
 }
 
+/* What it would have had repaired once the engine is there, its successor does not know of. */
+static void repair_missed(struct mon *m)
+{
+	Amp__RepairWanted r = AMP__REPAIR_WANTED__INIT;
+	char reason[] = "ampscand died while the engine was not there";
+
+	if (!m->sources->missed_ns)
+		return;
+	r.since_ns = m->sources->missed_ns > MARGIN_NS ? m->sources->missed_ns - MARGIN_NS : 0;
+	r.reason = reason;
+	m->sources->missed_ns = 0;
+	(void)mon_sources_repair_wanted(m, &r);
+}
+
 void mon_sources_scand_gone(struct mon *m)
 {
-	if (m->stopping || mon_watch_fd_group(m->watch) < 0)
+	if (m->stopping)
+		return;
+	repair_missed(m);
+	if (mon_watch_fd_group(m->watch) < 0)
 		return;
 	/* Its queue held open files and went with its reader. The new marks are
 	 * reported as fresh ones, and so repaired (catch_up). */
@@ -398,12 +416,13 @@ static void move_good(struct mon *m)
 		m->state.good_ns = m->sources->concluded_ns;
 }
 
-void mon_sources_concluded(struct mon *m, int64_t time_ns)
+void mon_sources_concluded(struct mon *m, const Amp__Concluded *c)
 {
 	int64_t now = amp_clock_realtime();
 
 	/* The future is nothing ampscand can have judged. */
-	m->sources->concluded_ns = time_ns < now ? time_ns : now;
+	m->sources->concluded_ns = c->time_ns < now ? c->time_ns : now;
+	m->sources->missed_ns = c->missed_ns > 0 ? c->missed_ns : 0;
 	move_good(m);
 }
 

@@ -60,6 +60,19 @@ void engine_missed(struct scand *s, int64_t time_ns)
 
 	if (e->missed_ns == 0 || time_ns < e->missed_ns)
 		e->missed_ns = time_ns;
+	scand_pump_later(s);
+}
+
+void engine_missed_told(struct scand *s, int64_t since)
+{
+	if (s->engine)
+		s->engine->missed_told_ns = since;
+}
+
+void engine_tell_missed(struct scand *s)
+{
+	if (s->engine && s->engine->missed_told_ns != s->engine->missed_ns)
+		scand_tell_concluded(s);
 }
 
 int64_t engine_missed_since(const struct scand *s)
@@ -102,14 +115,15 @@ static bool state_is_valid(const Amp__EngineState *st)
 	bool ready = st->state == AMP__ENGINE_STATE__STATE__READY;
 
 	if (st->state <= AMP__ENGINE_STATE__STATE__NONE || st->state > AMP__ENGINE_STATE__STATE__READY ||
-	    st->n_sets > AMP_ENGINE_SETS || !text_is_short(st->version) || !text_is_short(st->refused) ||
+	    st->n_sets > AMP_ENGINE_SETS || st->loaded_ns < 0 || !text_is_short(st->version) ||
+	    !text_is_short(st->refused) ||
 	    (ready && (st->generation == 0 || st->workers_max == 0 || st->workers_max > WORKERS_MAX)))
 		return false;
 	for (size_t i = 0; i < st->n_sets; i++) {
 		const ProtobufCBinaryData *path = &st->sets[i]->path;
 
-		if (path->len == 0 || path->len >= AMP_PATH_MAX || path->data[0] != '/' ||
-		    memchr(path->data, 0, path->len))
+		if (st->sets[i]->time_ns < 0 || path->len == 0 || path->len >= AMP_PATH_MAX ||
+		    path->data[0] != '/' || memchr(path->data, 0, path->len))
 			return false;
 	}
 	return true;

@@ -69,6 +69,7 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
 	readers_flush(s);
 	scans_pump(s);
 	walks_credit(s);
+	engine_tell_missed(s);
 	amp_outbox_pump(s->outbox);
 	takes_pump(s);
 	source_resume(s->handle_source);
@@ -142,25 +143,33 @@ void scand_tell_state(struct scand *s)
 	amp_channel_send(amp_room_control(s->room), AMP_MSG_SCAN_STATE, 0, &st.base, NULL, 0);
 }
 
-/* Every 10 s: up to which moment everything is judged. */
-static void on_report(evutil_socket_t fd, short what, void *arg)
+void scand_tell_concluded(struct scand *s)
 {
-	struct scand *s = arg;
 	Amp__Concluded c = AMP__CONCLUDED__INIT;
 	int64_t oldest = oldest_in_hand(s), missed = engine_missed_since(s);
 
-	(void)fd;
-	(void)what;
-	look_for_left_links(s);
-	if (!s->started)
-		return;
 	c.time_ns = oldest ? oldest : amp_clock_realtime();
 	if (!oldest)
 		s->drained_ns = c.time_ns;
 	/* What the engine did not see is not concluded before a repair has found it. */
 	if (missed && missed < c.time_ns)
 		c.time_ns = missed;
-	amp_channel_send(amp_room_control(s->room), AMP_MSG_CONCLUDED, 0, &c.base, NULL, 0);
+	c.missed_ns = missed;
+	if (amp_channel_send(amp_room_control(s->room), AMP_MSG_CONCLUDED, 0, &c.base, NULL, 0) == 0)
+		engine_missed_told(s, missed);
+}
+
+/* Every 10 s. */
+static void on_report(evutil_socket_t fd, short what, void *arg)
+{
+	struct scand *s = arg;
+
+	(void)fd;
+	(void)what;
+	look_for_left_links(s);
+	if (!s->started)
+		return;
+	scand_tell_concluded(s);
 	scand_tell_state(s);
 }
 

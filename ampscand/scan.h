@@ -102,8 +102,9 @@ struct engine {
 	uint64_t generation;	 /* ours, of the signatures in use or last in use; 0: never any */
 	uint8_t *sets;		 /* what they were, as one record */
 	size_t sets_size;
-	int64_t missed_ns;  /* realtime; 0: nothing */
-	int64_t trouble_ns; /* monotonic: the fault was raised; 0: it is not */
+	int64_t missed_ns;	/* realtime; 0: nothing */
+	int64_t missed_told_ns; /* to ampmon, lest it goes with us */
+	int64_t trouble_ns;	/* monotonic: the fault was raised; 0: it is not */
 	struct worker *workers;
 	uint64_t serial;	       /* of the last worker */
 	uint64_t asked, came;	       /* workers */

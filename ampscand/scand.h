@@ -397,6 +397,8 @@ uint64_t engine_generation(const struct scand *s); /* of the signatures in use; 
 /* An event was decided without it while it was LOADING: a repair from then on once it is READY. */
 void engine_missed(struct scand *s, int64_t time_ns);
 int64_t engine_missed_since(const struct scand *s); /* realtime; 0: nothing */
+void engine_tell_missed(struct scand *s);	    /* to ampmon, if it does not know yet */
+void engine_missed_told(struct scand *s, int64_t since);
 
 /* Answer to AMP_MSG_CLI_DEFINITIONS. */
 int engine_definitions(struct amp_channel *ch, struct amp_message *m, void *arg);
@@ -557,6 +559,7 @@ int scand_main(void);
 void scand_repair_wanted(struct scand *s, uint64_t fsid, int64_t since_ns, const char *reason,
 			 bool chain_broken);
 void scand_tell_state(struct scand *s);
-void scand_pump_later(struct scand *s); /* pump runs once this batch is handled */
+void scand_tell_concluded(struct scand *s); /* up to which moment everything is judged */
+void scand_pump_later(struct scand *s);	    /* pump runs once this batch is handled */
 
 #endif

@@ -247,6 +247,37 @@ def case_the_room_is_killed():
     kill_while_files_are_written("room", lambda: [pid for pid in [suite.engine()[0]] if pid], pause=2)
 
 
+def keep_the_room_away():
+    """Killed until it is not started again for a while, of which seconds are left."""
+    end = gone = time.monotonic()
+    while time.monotonic() < end + 90:
+        pid = suite.engine()[0]
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            gone = time.monotonic()
+        elif time.monotonic() - gone > 5:
+            return
+        time.sleep(0.1)
+    raise harness.Failed("it is always there again")
+
+
+def case_ampscand_dies_while_the_engine_is_away():
+    """What was decided by the lists meanwhile is judged again by the engine, though who knew of it is dead."""
+    another_suite("away")
+    top = directory("away")
+    keep_the_room_away()
+    path = write(top + "/bad", harness.infected("away"))
+    time.sleep(1)
+    wait_for("its decision", lambda: suite.status().get("jobs") == 0)
+    check(not detected_below(top) and not suite.engine()[0], "the engine was not away")
+    old = suite.pids()["ampscand"]
+    os.kill(old, signal.SIGKILL)
+    wait_for("its successor", lambda: suite.pids().get("ampscand") not in (None, old))
+    suite.wait_ready()
+    suite.wait_engine()
+    expect_exactly(top, [path], 60)
+
+
 # -- what a wrong signature must not do (point 5) --------------------------------------
 
 
