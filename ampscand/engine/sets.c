@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #define BURY_MS	   20
-#define BACK_OFF_S 60
 #define STEADY_NS  (60 * AMP_NS_PER_SEC)
 #define LEAVING_NS (180 * AMP_NS_PER_SEC) /* longer than any scan may take */
 #define SAID_BATCH 64
@@ -87,10 +86,12 @@ static void zygote_over(struct zygote *z)
 
 static void back_off(struct engine *e)
 {
-	unsigned wait = e->failures < 6 ? 1U << e->failures : BACK_OFF_S;
+	static const unsigned waits_s[] = {0, 1, 1, 2, 4, 8, 16, 32, 60};
+	size_t last = sizeof(waits_s) / sizeof(waits_s[0]) - 1;
 
+	e->not_before_ns = amp_clock_monotonic() +
+			   (int64_t)waits_s[e->failures < last ? e->failures : last] * AMP_NS_PER_SEC;
 	e->failures++;
-	e->not_before_ns = amp_clock_monotonic() + (int64_t)wait * AMP_NS_PER_SEC;
 	e->wanted = true;
 }
 

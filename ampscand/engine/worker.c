@@ -16,6 +16,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +30,9 @@
 #define WORKER_FD     3
 #define WORKER_NOFILE 128U
 #define SEALS_NEEDED  (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define IDLE_MS	      500
+#define KEPT_BLOCK    (16 << 20)
+#define KEPT_TOP      (64 << 20)
 #define CONTENT_MAX   (UINT64_C(4) << 30)
 
 enum { EXIT_LEFT = 0, EXIT_WALL = 3, EXIT_PROTOCOL = 4 };
@@ -141,15 +146,42 @@ static int answer(uint64_t id, struct adapter_verdict *v, int64_t since)
 	return wire_send(&wire, AMP_MSG_SCAN_VERDICT, id, &out.base);
 }
 
+/*
+ * libclamav takes and gives back megabytes for each scan, by the number of signatures:
+ * from scan to scan they stay, since the kernel would have to clear them each time; from
+ * a worker that has nothing to do they go back.
+ */
+static void keep_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK);
+	mallopt(M_TRIM_THRESHOLD, KEPT_TOP);
+}
+
+static void await_work(void)
+{
+	struct pollfd p = {.fd = WORKER_FD, .events = POLLIN};
+
+	if (poll(&p, 1, IDLE_MS) == 0)
+		malloc_trim(0);
+}
+
+static int next(struct amp_message *m)
+{
+	const char *why;
+
+	await_work();
+	return wire_receive(&wire, m, &why);
+}
+
 void worker_main(const struct worker *w)
 {
 	struct amp_message m;
-	const char *why;
 	int rc;
 
+	keep_memory();
 	if (build_walls(w) != 0 || wire_init(&wire, WORKER_FD, rows, sizeof(rows) / sizeof(rows[0])) != 0)
 		_exit(EXIT_WALL);
-	while ((rc = wire_receive(&wire, &m, &why)) > 0) {
+	while ((rc = next(&m)) > 0) {
 		const Amp__Scan *s = (const Amp__Scan *)m.body;
 		struct adapter_verdict v = {0};
 		int64_t since = amp_clock_monotonic();

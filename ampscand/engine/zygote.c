@@ -26,9 +26,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* 6.1 */
+#endif
 #define ZYGOTE_FD     3
 #define PAGE	      4096U
-#define HEAP_STEP     (64 << 20) /* the heap grows in so large steps: huge pages fit in */
+#define PROBE	      ((size_t)64 << 20)
+#define HUGE_PAGE     ((uintptr_t)2 << 20)
 #define ADDRESSES_MAX (UINT64_C(1) << 47)
 
 enum { EXIT_LEFT = 0, EXIT_REFUSED = 2, EXIT_WALL = 3, EXIT_PROTOCOL = 4 };
@@ -112,8 +116,36 @@ static int become_zygote(int fd, pid_t parent)
 	/* The log's number stays taken: a line of a library must not go into a file of a slot. */
 	if (dup2(STDIN_FILENO, AMP_FD_LOG) < 0 || close_range(AMP_FD_LOG + 1, ~0U, 0) != 0)
 		return -1;
-	mallopt(M_TOP_PAD, HEAP_STEP);
 	return sigprocmask(SIG_BLOCK, &set, NULL) == 0 && sigaction(SIGCHLD, &act, NULL) == 0 ? 0 : -1;
+}
+
+/*
+ * Where large memory comes from next: below it lies what is mapped from now on, as the
+ * kernel gives addresses from above.
+ */
+static uintptr_t next_memory(void)
+{
+	void *at = mmap(NULL, PROBE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return 0;
+	munmap(at, PROBE);
+	return (uintptr_t)at + PROBE;
+}
+
+/*
+ * The signatures into huge pages: a fork copies the page table, which is a fifth of it then.
+ * A kernel that cannot do that at once (before 6.1) does it by and by.
+ */
+static void make_huge(uintptr_t from, uintptr_t to)
+{
+	from = (from + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+	to &= ~(HUGE_PAGE - 1);
+	if (from == 0 || from >= to)
+		return;
+	(void)madvise((void *)from, to - from, MADV_HUGEPAGE); /* what is not mapped is left out */
+	for (; from < to; from += HUGE_PAGE)
+		(void)madvise((void *)from, HUGE_PAGE, MADV_COLLAPSE);
 }
 
 static bool fits(uint64_t size, const struct rlimit *old)
@@ -307,14 +339,17 @@ static void serve(void)
 void zygote_main(const struct engine_dirs *dirs, int fd, uint64_t number, pid_t parent)
 {
 	struct zygote_said loaded;
+	uintptr_t memory;
 
 	z.dirs = dirs;
 	if (become_zygote(fd, parent) != 0)
 		_exit(EXIT_WALL);
 	adapter_listen(say_log, NULL);
+	memory = next_memory();
 	z.adapter = zygote_load(dirs, number, say, &loaded);
 	if (!z.adapter)
 		_exit(EXIT_REFUSED);
+	make_huge(next_memory(), memory);
 	if (seal() != 0)
 		_exit(EXIT_WALL);
 	say(&loaded);
