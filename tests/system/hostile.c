@@ -279,6 +279,8 @@ static int on_any(struct amp_channel *ch, struct amp_message *m, void *arg)
 		job = (unsigned long long)((const Amp__Read *)m->body)->items[0]->job;
 	if (m->type == AMP_MSG_OPEN || m->type == AMP_MSG_SCAN)
 		job = (unsigned long long)m->id;
+	if (m->type == AMP_MSG_SCAN_VERDICT)
+		amp_info("hostile: answered by %s", amp_channel_name(ch));
 	amp_debug("hostile: message %04x", m->type);
 	if (job)
 		amp_info("hostile: asked %llu by %s", job, amp_channel_name(ch));
@@ -299,6 +301,16 @@ static int on_policy_end(struct amp_channel *ch, struct amp_message *m, void *ar
 	{                                                                                                    \
 		(t), &amp__##body##__descriptor, WHOLE, 0, (fds), 0, on_any                                  \
 	}
+
+/* As ampengine: the test makes them, one by one. */
+static int on_spawn(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	(void)ch;
+	(void)arg;
+	for (uint32_t i = 0; i < ((const Amp__Spawn *)m->body)->count && i < LINKS; i++)
+		amp_info("hostile: a worker is wanted");
+	return 0;
+}
 
 /* As ampengine: whoever is to be killed is gone, so that it is the worker's matter alone. */
 static int on_kill_worker(struct amp_channel *ch, struct amp_message *m, void *arg)
@@ -346,7 +358,7 @@ static const struct amp_dispatch link_rows[] = {
 	ANY_ROW(AMP_MSG_ALLOW_ACK, allow_ack, 0),
 	ANY_ROW(AMP_MSG_HANDS, hands, 0),
 	ANY_ROW(AMP_MSG_ENGINE_STATE, engine_state, 0),
-	ANY_ROW(AMP_MSG_SPAWN, spawn, 0),
+	{AMP_MSG_SPAWN, &amp__spawn__descriptor, WHOLE, 0, 0, 0, on_spawn},
 	{AMP_MSG_WORKER, &amp__worker__descriptor, WHOLE, 0, 1, 0, on_worker},
 	ANY_ROW(AMP_MSG_WORKER_GONE, worker_gone, 0),
 	{AMP_MSG_KILL_WORKER, &amp__kill_worker__descriptor, WHOLE, 0, 0, 0, on_kill_worker},

@@ -248,7 +248,7 @@ class Stage:
         """One message; its sender is gone and nobody else."""
         self.prepare(label, link)
         before = state()
-        told = counter(link, "channel.hostile") if binary_of(link) != "ampread" else None
+        told = counter(link, "channel.hostile") if binary_of(link) not in ("ampread", "ampengine") else None
         if bad.early:
             self.send_early(link, bad.data, bad.fds)
         else:
