@@ -134,7 +134,8 @@ struct rig {
 	uint64_t keep_id;
 	char keep_name[40];
 	bool answer_kills;
-	size_t repairs;
+	size_t repairs, concluded;
+	int64_t missed; /* as ampmon was told */
 	int64_t repair_since;
 	/* ampread */
 	uint8_t content; /* first byte of every file's SHA-256 */
@@ -259,6 +260,18 @@ static int mon_keep(struct amp_channel *ch, struct amp_message *m, void *arg)
 	snprintf(g->keep_name, sizeof(g->keep_name), "%s", k->name);
 	if (!g->silent_keeps)
 		rig_kept(g, m->id, k->name);
+	return 0;
+}
+
+static int mon_concluded(struct amp_channel *ch, struct amp_message *m, void *arg)
+{
+	struct rig *g = arg;
+	const Amp__Concluded *c = (const Amp__Concluded *)m->body;
+
+	(void)ch;
+	g->concluded++;
+	g->missed = c->missed_ns;
+	assert_true(c->missed_ns == 0 || c->time_ns <= c->missed_ns);
 	return 0;
 }
 
@@ -452,6 +465,7 @@ static const struct amp_dispatch mon_rows[] = {
 	{AMP_MSG_KEEP, &amp__keep__descriptor, AMP_MSG_MAX - 16, 0, 0, 0, mon_keep},
 	{AMP_MSG_SCAN_STATE, &amp__scan_state__descriptor, 1024, 0, 0, 0, mon_ignore},
 	{AMP_MSG_POLICY_ACK, &amp__policy_ack__descriptor, 64, 0, 0, 0, mon_ignore},
+	{AMP_MSG_CONCLUDED, &amp__concluded__descriptor, 64, 0, 0, 0, mon_concluded},
 	{AMP_MSG_REPAIR_WANTED, &amp__repair_wanted__descriptor, 4096, 0, 0, 0, mon_repair},
 };
 static const struct amp_dispatch reader_rows[] = {

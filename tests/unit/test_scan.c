@@ -428,8 +428,13 @@ static void test_loading(void **state)
 	assert_int_equal(COUNTED("missed"), missed + 1);
 	assert_in_range(engine_missed_since(f->g->s), before, amp_clock_realtime());
 	assert_int_equal(f->g->repairs, 0);
+	/* Whoever comes after it would not know. */
+	rig_until(f->g, &f->g->concluded, 1);
+	assert_true(f->g->missed == engine_missed_since(f->g->s));
 	fake_ready(f);
 	rig_until(f->g, &f->g->repairs, 1);
+	rig_until(f->g, &f->g->concluded, 2);
+	assert_true(f->g->missed == 0);
 	assert_in_range(f->g->repair_since, before - 2 * AMP_NS_PER_SEC,
 			amp_clock_realtime() - 2 * AMP_NS_PER_SEC);
 	assert_int_equal(engine_missed_since(f->g->s), 0);
