@@ -422,6 +422,14 @@ static bool is_on_list(const struct scand *s, const uint8_t *sha256)
 	return r && r->kind == AMP__POLICY_ENTRY__KIND__BLOCKED;
 }
 
+/* By the engine, as far as it is remembered here: ampquard's word is none. */
+static bool is_convicted(struct scand *s, const uint8_t *sha256)
+{
+	const struct content *c = contents_find(&s->contents, sha256, engine_generation(s));
+
+	return c && c->result == CONTENT_INFECTED;
+}
+
 static struct occurrence *occurrence_of_question(const Amp__KillAgain *k)
 {
 	struct occurrence *o = occurrence_new(NULL, NULL, 0);
@@ -460,7 +468,8 @@ int act_kill_again(struct scand *s, uint64_t question, unsigned generation, cons
 	a->question_generation = generation;
 	a->identity = identity;
 	memcpy(a->sha256, k->sha256.data, AMP_SHA256_SIZE);
-	a->by_engine = !is_on_list(s, a->sha256);
+	/* What is neither is asked of ampmon as if it were on a list, and refused there. */
+	a->by_engine = !is_on_list(s, a->sha256) && is_convicted(s, a->sha256);
 	snprintf(a->detection_id, sizeof(a->detection_id), "%s", k->detection_id);
 	snprintf(a->detection, sizeof(a->detection), "%s", k->detection);
 	send_kill(a, NULL);

@@ -239,10 +239,12 @@ static void ask_again(struct rig *g, uint8_t first)
 	rig_ask(g, AMP_MSG_KILL_AGAIN, 5, &k.base);
 }
 
-/* What ampquard asks for is a signature's word, unless the content is on the list. */
+/* What ampquard asks for is a signature's word only where the engine's is remembered here; else it is
+ * the list's, which ampmon has. */
 static void test_kill_again(void **state)
 {
 	struct rig *g = rig_start(true);
+	uint8_t sha[AMP_SHA256_SIZE] = {EVIL + 1};
 
 	(void)state;
 	ask_again(g, EVIL);
@@ -250,6 +252,14 @@ static void test_kill_again(void **state)
 	assert_string_equal(g->kill_signature, "");
 	ask_again(g, EVIL + 1);
 	rig_until(g, &g->killed_again, 2);
+	assert_string_equal(g->kill_signature, "");
+	contents_store(&g->s->contents, sha, CONTENT_CLEAN, 1, 1, NULL);
+	ask_again(g, EVIL + 1);
+	rig_until(g, &g->killed_again, 3);
+	assert_string_equal(g->kill_signature, "");
+	contents_store(&g->s->contents, sha, CONTENT_INFECTED, 1, 1, "Test.Name");
+	ask_again(g, EVIL + 1);
+	rig_until(g, &g->killed_again, 4);
 	assert_string_equal(g->kill_signature, "Test.Name");
 	rig_free(g);
 }
