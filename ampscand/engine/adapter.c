@@ -34,8 +34,10 @@ static void load_encodings(void)
 					    "CP950",	  "KOI8-R",	 "UTF-16",  "UTF-16BE",	   "UTF-16LE",
 					    "UTF-32",	  "UTF-7",	 "GB18030", "ISO-2022-JP", "EUC-KR"};
 
+	static iconv_t kept[sizeof(names) / sizeof(names[0])]; /* open: so it stays loaded */
+
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		(void)iconv_open("UTF-8", names[i]); /* kept open: so it stays loaded */
+		kept[i] = iconv_open("UTF-8", names[i]);
 }
 
 static void hear(enum cl_msg severity, const char *full, const char *text, void *context)

@@ -634,7 +634,7 @@ static void flush_does_not_wait_for_ever(void **state)
 static void sender_refuses_what_the_peer_would(void **state)
 {
 	struct seen s = {0};
-	int peer, fds[5] = {0};
+	int peer, fds[AMP_MSG_MAX_FDS + 1] = {0};
 	struct amp_channel *ch = half(&s, &peer);
 	static uint8_t large[AMP_MSG_MAX];
 	Amp__Event event = AMP__EVENT__INIT;
@@ -648,7 +648,7 @@ static void sender_refuses_what_the_peer_would(void **state)
 	assert_int_equal(amp_channel_send(ch, AMP_MSG_SOURCE, 0, &source.base, NULL, 0), -1);
 	assert_int_equal(errno, EINVAL);
 	event.detail = (char[]){"x"};
-	assert_int_equal(amp_channel_send(ch, AMP_MSG_EVENT, 0, &event.base, fds, 5), -1);
+	assert_int_equal(amp_channel_send(ch, AMP_MSG_EVENT, 0, &event.base, fds, AMP_MSG_MAX_FDS + 1), -1);
 	assert_int_equal(errno, EINVAL);
 	event.path.data = large;
 	event.path.len = sizeof(large) - 16;

@@ -39,10 +39,11 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	static const char *const names[] = {"a.log",	     "a.log.1",	      "a.log.2",       "a.log.3",
-					    "ampmon.log",    "ampmon.log.1",  "ampscand.log",  "ampread.log",
-					    "ampcloudd.log", "ampcli.log",    "ampread.log.1", "ampquard.log",
-					    "events.json",   "events.json.1", "events.json.2"};
+	static const char *const names[] = {
+		"a.log",	 "a.log.1",	 "a.log.2",	  "a.log.3",
+		"ampmon.log",	 "ampmon.log.1", "ampscand.log",  "ampread.log",
+		"ampcloudd.log", "ampcli.log",	 "ampread.log.1", "ampquard.log",
+		"ampengine.log", "events.json",	 "events.json.1", "events.json.2"};
 	struct place *p = *state;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -358,7 +358,7 @@ static void rule_is_narrow(const struct amp_sys_rules *set, const struct amp_sys
 						  "mkdir"};
 	static const char *const in_slots[] = {"openat", "write", "writev", "dup3"};
 
-	if (set->error || (engines(set) && named(rule->name, in_slots, COUNT(in_slots))))
+	if (set->error || set->set == ~0U || (engines(set) && named(rule->name, in_slots, COUNT(in_slots))))
 		return;
 	for (size_t i = 0; i < COUNT(conditional); i++)
 		if (strcmp(rule->name, conditional[i]) == 0 && args_of(rule) == 0)
