@@ -24,20 +24,21 @@ static void (*listener)(enum amp_log_level level, const char *text, void *arg);
 static void *listener_arg;
 static char last_error[ADAPTER_TEXT];
 
+#define ENCODINGS 20U
+static iconv_t encodings[ENCODINGS]; /* open: so they stay loaded */
+
 /* --- once in a process ------------------------------------------------------------ */
 
 /* Texts in documents and mails; the C library loads a module for each. */
 static void load_encodings(void)
 {
-	static const char *const names[] = {"ISO-8859-1", "ISO-8859-15", "CP1250",  "CP1251",	   "CP1252",
-					    "CP437",	  "CP850",	 "CP932",   "CP936",	   "CP949",
-					    "CP950",	  "KOI8-R",	 "UTF-16",  "UTF-16BE",	   "UTF-16LE",
-					    "UTF-32",	  "UTF-7",	 "GB18030", "ISO-2022-JP", "EUC-KR"};
+	static const char *const names[ENCODINGS] = {
+		"ISO-8859-1", "ISO-8859-15", "CP1250", "CP1251",  "CP1252",	 "CP437",  "CP850",
+		"CP932",      "CP936",	     "CP949",  "CP950",	  "KOI8-R",	 "UTF-16", "UTF-16BE",
+		"UTF-16LE",   "UTF-32",	     "UTF-7",  "GB18030", "ISO-2022-JP", "EUC-KR"};
 
-	static iconv_t kept[sizeof(names) / sizeof(names[0])]; /* open: so it stays loaded */
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		kept[i] = iconv_open("UTF-8", names[i]);
+	for (size_t i = 0; i < ENCODINGS; i++)
+		encodings[i] = iconv_open("UTF-8", names[i]);
 }
 
 static void hear(enum cl_msg severity, const char *full, const char *text, void *context)
