@@ -341,12 +341,22 @@ static ssize_t receive(int from, struct zygote_said *s, int *fd)
 		.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	ssize_t n = recvmsg(from, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
 	const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+	size_t passed = 0;
 
 	*fd = -1;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(c), sizeof(int));
-	return n;
+	/* There is room for more than one, between the end of that and the next boundary. */
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		passed = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	for (size_t i = 0; i < passed; i++) {
+		int one;
+
+		memcpy(&one, CMSG_DATA(c) + i * sizeof(int), sizeof(one));
+		if (passed == 1)
+			*fd = one;
+		else
+			close(one);
+	}
+	return passed > 1 || (n > 0 && (m.msg_flags & MSG_CTRUNC)) ? 1 : n;
 }
 
 static void on_said(evutil_socket_t from, short what, void *arg)

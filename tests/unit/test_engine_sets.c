@@ -7,6 +7,7 @@
 #include "ampscand/engine/engine.h"
 
 #include <event2/event.h>
+#include <limits.h>
 
 static struct engine e;
 static struct place place;
@@ -164,7 +165,7 @@ static int teardown(void **state)
 			kill(z->pid, SIGKILL);
 	}
 	e.refused[0] = '\0';
-	e.not_before_ns = INT64_MAX;
+	e.failures = UINT_MAX / 2; /* none is loaded again soon */
 	AWAIT(!e.zygotes);
 	for (unsigned i = 0; i < ENGINE_SLOTS; i++)
 		assert_true(slot_is_empty(&place, i));
@@ -419,6 +420,51 @@ static void test_after(void **state)
 	assert_int_equal(heard.workers, 1);
 }
 
+static unsigned open_fds(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* A zygote that was taken over passes more than it may: nothing of it stays open here. */
+static void test_zygote_passes_too_much(void **state)
+{
+	struct zygote_said s = {.kind = ZYGOTE_LOG, .number = AMP_LOG_DEBUG};
+	union {
+		char room[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} control = {.room = {0}};
+	struct iovec v = {&s, sizeof(s)};
+	struct msghdr m = {
+		.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	const int passed[2] = {STDIN_FILENO, STDIN_FILENO};
+	int pair[2];
+	unsigned before;
+
+	(void)state;
+	start_ready();
+	/* In its place: the room's end of it becomes one of ours. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	event_del(e.in_use->readable);
+	assert_true(dup2(pair[0], e.in_use->fd) >= 0);
+	assert_int_equal(event_add(e.in_use->readable, NULL), 0);
+	close(pair[0]);
+	before = open_fds();
+	CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
+	CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
+	CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(sizeof(passed));
+	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), passed, sizeof(passed));
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(sendmsg(pair[1], &m, MSG_NOSIGNAL), (ssize_t)sizeof(s));
+	e.failures = UINT_MAX / 2; /* none is loaded again soon */
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__LOADING);
+	assert_true(open_fds() < before); /* the link to it is closed, and nothing came */
+	close(pair[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -432,6 +478,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_after, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_passes_too_much, setup, teardown),
 	};
 
 	if (amp_sha256_setup() != 0 || adapter_setup() != 0 ||
