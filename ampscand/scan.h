@@ -53,6 +53,7 @@ struct worker {
 	struct amp_channel *channel;
 	enum worker_state state;
 	enum worker_end end;
+	bool killed;   /* asked for, at least */
 	bool for_root; /* once it is used */
 	unsigned files;
 	unsigned cases; /* not decided, in which its word counts */

@@ -112,6 +112,7 @@ void worker_kill(struct worker *w, enum worker_end end)
 	Amp__KillWorker k = AMP__KILL_WORKER__INIT;
 	struct engine *e = w->scand->engine;
 
+	w->killed = true;
 	k.serial = w->wire_serial;
 	if (is_alive(w) && e->channel)
 		amp_channel_send(e->channel, AMP_MSG_KILL_WORKER, 0, &k.base, NULL, 0);
@@ -445,6 +446,14 @@ static void overdue(struct worker *w)
 		s->engine->deaths++;
 		worker_kill(w, END_KILLED);
 		failed(w, "it took too long");
+		return;
+	}
+	if (!w->killed) {
+		/* It was told to leave and stays, so it is not ours any more. */
+		amp_warn("a process of the engine does not leave");
+		worker_kill(w, END_LIAR);
+		w->deadline_ns = amp_clock_monotonic() + LEAVE_NS;
+		witness_void(s, w);
 		return;
 	}
 	w->deadline_ns = 0;

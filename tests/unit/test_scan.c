@@ -301,6 +301,7 @@ static void test_timeout(void **state)
 static void test_not_told(void **state)
 {
 	struct fake *f = fake_start(true);
+	size_t kills;
 
 	(void)state;
 	amp_clock_freeze(amp_clock_monotonic(), amp_clock_realtime());
@@ -308,6 +309,11 @@ static void test_not_told(void **state)
 	f->g->content = 'I';
 	rig_write(f->g, 20, "evil");
 	rig_until(f->g, &f->g->takes, 1);
+	kills = f->kills;
+	later(f, 6);
+	/* They may be who does not leave. */
+	assert_int_equal(f->kills, kills + 2);
+	assert_int_equal(f->g->room.hostile, 0);
 	later(f, 6);
 	assert_int_equal(f->g->room.hostile, 2);
 	assert_int_equal(f->g->room.hostile_role, AMP_ROLE_ENGINE);
