@@ -156,12 +156,18 @@ def case_a_worker_leaves():
 
 def case_a_liar_says_clean():
     """What it let pass is found afterwards."""
+    another_suite("seam-clean", programs=SEAM)
     top = directory("liar-clean")
     seen = suite.counters()
-    write(top + "/trigger", b"AMP-TEST-TURN-LIAR-CLEAN of this test\n")
+    trigger = write(top + "/trigger", b"AMP-TEST-TURN-LIAR-CLEAN of this test\n")
     suite.wait_idle()
-    bad = mixture(top, 0, 400, 1)
-    expect_exactly(top, bad, 90)
+    os.unlink(trigger)  # judged again it would make another liar
+    bad = mixture(top, 0, 200, 1)
+    suite.wait_idle()
+    # One word in 64 is looked at twice: should none have been of its, it is ended by a crash.
+    if not suite.fault(20):
+        write(top + "/crash", b"AMP-TEST-CRASH of the liar\n")
+    expect_exactly(top, bad)
     now = suite.counters()
     grown = {k: v - seen.get(k, 0) for k, v in now.items() if v != seen.get(k, 0)}
     check(suite.fault(20), "nobody disagreed: %r" % grown)

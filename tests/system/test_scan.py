@@ -283,10 +283,14 @@ def case_files_that_change_under_the_scan():
     before = suite.pids()
     p = subprocess.Popen([sys.executable, "-c", REWRITER, top, harness.BODY.decode()])
     try:
-        for _ in range(4):
+        wait_for("the writer", lambda: os.path.exists(top + "/clean-39"))
+        end, threats = time.monotonic() + 6, 0
+        while time.monotonic() < end:
             code, doc = suite.scan("start", top)
             check(doc and doc["state"] == "done" and code in (0, 1, 2), "exit %d: %r" % (code, doc))
+            threats += doc["threats"]
         check(p.poll() is None, "the writer died")
+        check(threats > 0, "no scan saw an infected file")
     finally:
         p.kill()
         p.wait()
