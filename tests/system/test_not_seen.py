@@ -3,10 +3,12 @@
 Each case shows that something is NOT judged. When one fails because the suite
 has learned to see it, the case and the row of the document go together.
 Each also shows, as its control, that the same content is found where it can be.
+The engine is on, with signatures that know none of the listed content.
 """
 
 import ctypes
 import errno
+import glob
 import mmap
 import os
 import platform
@@ -15,6 +17,7 @@ import struct
 import subprocess
 import time
 import zipfile
+import zlib
 
 import harness
 from harness import alive, check, program_bytes, run, sha256, wait_for, write
@@ -27,6 +30,7 @@ LATER = b"it lay on a disk that was mounted later\n" * 50
 MOVED = b"it moved with its directory while nobody looked\n" * 50
 STORED = b"it was stored through a mapping\n".ljust(4096, b".")
 NAMELESS = b"it never had a name\n" * 50
+PACKED = b"a signature knows it, and it is in an archive that nobody unpacks\n" * 50
 RENAMED = b"renamed where only descriptors are had\n" * 50
 BARRIER = b"the last of what was to be seen\n"
 SCRIPT = b"#!/bin/sh\nwhile :; do sleep 1; done\n# listed\n"
@@ -64,10 +68,12 @@ def setup(base):
     write(inside + "/before", BEFORE)
     write(w + "/script", SCRIPT, 0o755)
     make_image()
-    suite = harness.Suite(base, [w, inside])
+    signatures = harness.definitions(base + "/definitions", harness.md5_line(PACKED, "Amp.Test.Packed"))
+    suite = harness.Suite(base, [w, inside], engine="on", definitions=[signatures])
     for data in (TEXT, BEFORE, LATER, MOVED, STORED, NAMELESS, RENAMED, BARRIER, SCRIPT, CODE, program):
         suite.block(data, "Test.NotSeen")
     suite.start()
+    suite.wait_engine()
 
 
 def teardown():
@@ -242,6 +248,29 @@ def case_a_file_in_an_archive():
     with zipfile.ZipFile(path) as z:
         z.extract("listed", w)
     suite.wait_detected(w + "/listed")
+
+
+def rar_of(name, data):
+    """A RAR archive (of version 2) with one member, which is stored as it is."""
+
+    def block(kind, flags, body, follows=b""):
+        head = struct.pack("<BHH", kind, flags, 7 + len(body)) + body
+        return struct.pack("<H", zlib.crc32(head) & 0xFFFF) + head + follows
+
+    member = struct.pack("<IIBIIBBHI", len(data), len(data), 3, zlib.crc32(data), 0, 20, 0x30, len(name), 0o100644)
+    return b"Rar!\x1a\x07\0" + block(0x73, 0, bytes(6)) + block(0x74, 0x8000, member + name, data) + block(0x7B, 0x4000, b"")
+
+
+def case_a_member_of_a_rar_archive():
+    if glob.glob("/usr/lib*/libclamunrar*") + glob.glob("/usr/lib/*/libclamunrar*"):
+        raise harness.Skip("libclamunrar is here")
+    with zipfile.ZipFile(w + "/packed.zip", "w") as z:
+        z.writestr("packed", PACKED)
+    check(suite.wait_detected(w + "/packed.zip")[0]["detection"] == "Amp.Test.Packed.UNOFFICIAL", "of the zip")
+    path = write(w + "/packed.rar", rar_of(b"packed", PACKED))
+    caught_up()
+    check(not suite.detections(path), "it is seen by now: change docs/threat-model.md and this case")
+    suite.wait_detected(write(w + "/packed", PACKED))
 
 
 def case_one_byte_more():
