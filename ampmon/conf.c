@@ -158,7 +158,7 @@ static const struct mon_key keys[] = {
 	/* empty: the default directories */
 	{.name = "definitions", .type = MON_KEY_LIST, AT(definitions), .def = "", .max = MON_DEFINITIONS_MAX, .check = check_definitions},
 	/* Above it stands RLIMIT_NPROC of ampengine (lib/role.c). */
-	NUMBER("engine_workers", engine_workers, "0", 0, 32),
+	NUMBER("engine_workers", engine_workers, "0", 0, 28),
 	{.name = "engine_memory", .type = MON_KEY_UINT64, AT(engine_memory), .def = "536870912", .min = UINT64_C(64) << 20, .max = UINT64_C(1) << 40},
 	{.name = "engine_reload", .type = MON_KEY_SWITCH, AT(engine_reload_after), .def = "before", .choices = reload_orders},
 	DIRECTORY("bin_dir", bin_dir, AMP_BINDIR, 1024),

@@ -263,7 +263,7 @@ static const struct {
 	{"user_ampengine = \"amp-read\"\n", ":1: user_ampengine: ", "another room"},
 	{"engine = \"maybe\"\n", ":1: engine: ", "off, on"},
 	{"engine_reload = \"now\"\n", ":1: engine_reload: ", "before, after"},
-	{"engine_workers = 33\n", ":1: engine_workers: ", "from 0 to 32"},
+	{"engine_workers = 29\n", ":1: engine_workers: ", "from 0 to 28"},
 	{"engine_memory = 67108863\n", ":1: engine_memory: ", "out of bounds"},
 	{"definitions = {\"x\"}\n", ":1: definitions: ", "absolute"},
 	{"definitions = {\"/a/../b\"}\n", ":1: definitions: ", ".."},
