@@ -6,6 +6,7 @@
  */
 #include "ampmon/keep.h"
 
+#include "ampmon/keys.h"
 #include "ampmon/mon.h"
 #include "log.h"
 #include "proto/types.h"
@@ -178,24 +179,6 @@ void mon_keep_each(const struct mon_keep *k,
 
 /* ---- at the start ---- */
 
-static ssize_t read_whole(int fd, uint8_t *buf, size_t size)
-{
-	size_t used = 0;
-	ssize_t n;
-
-	while (used < size) {
-		n = read(fd, buf + used, size - used);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		used += (size_t)n;
-	}
-	return (ssize_t)used;
-}
-
 /* Nobody else may have written it. */
 static bool trusted(int fd)
 {
@@ -213,7 +196,7 @@ static void load(struct mon_keep *k, int dir, const char *name)
 	char shown[256];
 
 	if (fd >= 0 && is_name(name) && trusted(fd))
-		n = read_whole(fd, buf, sizeof(buf));
+		n = mon_read_all(fd, buf, sizeof(buf));
 	if (fd >= 0)
 		close(fd);
 	if (n <= 0 || remember(k, name, buf, (size_t)n) != 0)

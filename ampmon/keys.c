@@ -69,12 +69,13 @@ static int check_safe(int fd, const char *real, const char *path, char *err, siz
 	return 0;
 }
 
-static ssize_t read_all(int fd, char *buf, size_t size)
+ssize_t mon_read_all(int fd, void *buf, size_t size)
 {
+	uint8_t *at = buf;
 	size_t got = 0;
 
 	while (got < size) {
-		ssize_t n = read(fd, buf + got, size - got);
+		ssize_t n = read(fd, at + got, size - got);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -96,7 +97,7 @@ static char *slurp(int fd, const char *path, size_t max, size_t *length, char *e
 	if (fstat(fd, &st) == 0 && st.st_size >= 0 && (uint64_t)st.st_size <= max)
 		buf = malloc((size_t)st.st_size + 2);
 	if (buf)
-		got = read_all(fd, buf, (size_t)st.st_size + 1);
+		got = mon_read_all(fd, buf, (size_t)st.st_size + 1);
 	if (got < 0 || got > st.st_size) {
 		snprintf(err, size,
 			 "%s: cannot be read (at most %zu bytes, not while it grows); make it shorter", path,

@@ -49,6 +49,9 @@ void mon_keys_free(const struct mon_key *keys, size_t n, void *target);
 /* Every key in the file's form. */
 void mon_keys_print(const struct mon_key *keys, size_t n, const void *target, FILE *out);
 
+/* Up to size bytes, whatever pieces they come in. How many, or -1 and errno. */
+ssize_t mon_read_all(int fd, void *buf, size_t size);
+
 /*
  * Reads a whole regular file that only root (or our own uid) can write, whose
  * directory is so too. The bytes, with a NUL behind them, are the caller's to

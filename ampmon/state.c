@@ -3,6 +3,7 @@
  * Owns: the file's form (key=value, each key exactly once), its safe
  * replacement, the making of a host id. Must not own: what the values mean.
  */
+#include "ampmon/keys.h"
 #include "ampmon/mon.h"
 
 #include "clock.h"
@@ -167,24 +168,6 @@ static bool trusted(int fd)
 	       st.st_size < TEXT_MAX;
 }
 
-static ssize_t read_text(int fd, char *buf, size_t size)
-{
-	size_t used = 0;
-	ssize_t n;
-
-	while (used < size) {
-		n = read(fd, buf + used, size - used);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		used += (size_t)n;
-	}
-	return (ssize_t)used;
-}
-
 static int fresh_host_id(struct mon_state *s)
 {
 	uint8_t b[16];
@@ -227,7 +210,7 @@ static int load_from(const struct mon_conf *c, int fd, struct mon_state *s, bool
 
 	memset(s, 0, sizeof(*s));
 	if (trusted(fd))
-		n = read_text(fd, text, TEXT_MAX);
+		n = mon_read_all(fd, text, TEXT_MAX);
 	if (n >= 0) {
 		text[n] = 0;
 		line = parse(text, (size_t)n, s);

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROOT_ONLY "only root may change the quarantine"
+
 #define QUESTION_MAX 256
 
 static int on_status(struct amp_channel *client, struct amp_message *m, void *arg)
@@ -50,20 +52,6 @@ static void hand_over(struct quard *q, struct amp_channel *client, const struct 
 		amp_cli_error(client, m->id, AMP__CLI_ERROR__CODE__INTERNAL, "out of memory");
 }
 
-/* False: it was told that only root may. */
-static bool is_root(struct amp_channel *client, const struct amp_message *m, const char *what)
-{
-	uid_t uid = amp_cli_client_uid(client);
-
-	amp_info("uid %u pid %d: %s%s", (unsigned)uid, (int)amp_cli_client_pid(client), what,
-		 uid == 0 ? "" : ": refused");
-	if (uid == 0)
-		return true;
-	amp_cli_error(client, m->id, AMP__CLI_ERROR__CODE__NOT_PERMITTED,
-		      "only root may change the quarantine");
-	return false;
-}
-
 static void no_such_id(struct amp_channel *client, const struct amp_message *m)
 {
 	amp_cli_error(client, m->id, AMP__CLI_ERROR__CODE__BAD_REQUEST,
@@ -86,7 +74,7 @@ static int on_restore(struct amp_channel *client, struct amp_message *m, void *a
 	const Amp__CliRestore *ask = (const Amp__CliRestore *)m->body;
 	const ProtobufCBinaryData *dir = &ask->directory;
 
-	if (!is_root(client, m, "quarantine restore"))
+	if (!amp_cli_is_root(client, m->id, "quarantine restore", ROOT_ONLY))
 		return 0;
 	if (!is_id(ask->id))
 		no_such_id(client, m);
@@ -105,7 +93,7 @@ static int on_delete(struct amp_channel *client, struct amp_message *m, void *ar
 {
 	const Amp__CliDelete *ask = (const Amp__CliDelete *)m->body;
 
-	if (!is_root(client, m, "quarantine delete"))
+	if (!amp_cli_is_root(client, m->id, "quarantine delete", ROOT_ONLY))
 		return 0;
 	if (!is_id(ask->id))
 		no_such_id(client, m);
@@ -118,7 +106,7 @@ static int on_revoke(struct amp_channel *client, struct amp_message *m, void *ar
 {
 	const Amp__CliRevoke *ask = (const Amp__CliRevoke *)m->body;
 
-	if (!is_root(client, m, "quarantine revoke"))
+	if (!amp_cli_is_root(client, m->id, "quarantine revoke", ROOT_ONLY))
 		return 0;
 	if (ask->sha256.len != AMP_SHA256_SIZE)
 		amp_cli_error(client, m->id, AMP__CLI_ERROR__CODE__BAD_REQUEST, "that is no SHA-256");

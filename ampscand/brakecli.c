@@ -74,11 +74,8 @@ int brake_cli_release(struct amp_channel *ch, struct amp_message *m, void *arg)
 	struct brake_signature *g = brake_by_name(s->brake, q->signature);
 	struct asker *a;
 
-	if (amp_cli_client_uid(ch) != 0) {
-		amp_cli_error(ch, m->id, AMP__CLI_ERROR__CODE__NOT_PERMITTED,
-			      "only root may release the brake");
+	if (!amp_cli_is_root(ch, m->id, "brake release", "only root may release the brake"))
 		return 0;
-	}
 	if (!g || g->state == AMP__BRAKE_SIGNATURE__STATE__COUNTED) {
 		amp_cli_error(ch, m->id, AMP__CLI_ERROR__CODE__NOT_FOUND,
 			      "the brake holds no signature of that name; see `ampcli brake show`");

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROOT_ONLY "only root may start, pause, resume or stop scans"
+
 #define EARLY_MAX  64U
 #define PAGE_FILES 200U
 #define PAGE_BYTES 40000U
@@ -35,19 +37,6 @@ struct demand_request {
 	size_t size;
 	uint8_t body[];
 };
-
-static bool is_root(struct amp_channel *client, const struct amp_message *m, const char *what)
-{
-	uid_t uid = amp_cli_client_uid(client);
-
-	amp_info("uid %u pid %d: %s%s", (unsigned)uid, (int)amp_cli_client_pid(client), what,
-		 uid == 0 ? "" : ": refused");
-	if (uid == 0)
-		return true;
-	amp_cli_error(client, m->id, AMP__CLI_ERROR__CODE__NOT_PERMITTED,
-		      "only root may start, pause, resume or stop scans");
-	return false;
-}
 
 static void no_such_scan(struct amp_channel *client, uint64_t request, uint64_t id)
 {
@@ -278,7 +267,7 @@ static int on_start(struct amp_channel *ch, struct amp_message *m, void *arg)
 	struct demand_scan *d = of_request(s, m->id);
 	const char *bad = start_is_bad(q);
 
-	if (!is_root(ch, m, "scan start"))
+	if (!amp_cli_is_root(ch, m->id, "scan start", ROOT_ONLY))
 		return 0;
 	if (d && (d->dirty || d->putting)) /* asked again before it was answered */
 		owe(d, ch, m->id, true);
@@ -298,7 +287,7 @@ static int on_control(struct amp_channel *ch, struct amp_message *m, void *arg)
 	struct demand_scan *d = demand_find(s, q->id);
 	const char *why;
 
-	if (!is_root(ch, m, "scan control"))
+	if (!amp_cli_is_root(ch, m->id, "scan control", ROOT_ONLY))
 		return 0;
 	if (!d) {
 		no_such_scan(ch, m->id, q->id);

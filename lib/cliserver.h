@@ -11,6 +11,7 @@
 
 #include "channel.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #define AMP_CLI_MAX_CLIENTS  32
@@ -37,6 +38,12 @@ pid_t amp_cli_client_pid(const struct amp_channel *client);
 uint64_t amp_cli_client_serial(const struct amp_channel *client);
 /* The client with that serial, if it is still there; else NULL. */
 struct amp_channel *amp_cli_client_find(struct amp_cliserver *s, uint64_t serial);
+
+/*
+ * Logs who asks for a change, and whether it was refused. False: it was, and the client was told
+ * (what: for the log; refusal: the sentence for the client).
+ */
+bool amp_cli_is_root(struct amp_channel *client, uint64_t id, const char *what, const char *refusal);
 
 /* Sends a CliError as the last answer to request id. */
 void amp_cli_error(struct amp_channel *client, uint64_t id, int code, const char *fmt, ...)
