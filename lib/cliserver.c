@@ -385,14 +385,3 @@ size_t amp_cli_counters(Amp__Counter ***list)
 	}
 	return i;
 }
-
-bool amp_cli_is_root(struct amp_channel *client, uint64_t id, const char *what, const char *refusal)
-{
-	uid_t uid = amp_cli_client_uid(client);
-
-	amp_info("uid %u pid %d: %s%s", (unsigned)uid, (int)amp_cli_client_pid(client), what,
-		 uid == 0 ? "" : ": refused");
-	if (uid != 0)
-		amp_cli_error(client, id, AMP__CLI_ERROR__CODE__NOT_PERMITTED, "%s", refusal);
-	return uid == 0;
-}

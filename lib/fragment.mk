@@ -3,7 +3,7 @@ noinst_LIBRARIES += lib/libamp.a
 lib_libamp_a_SOURCES = \
 	lib/arena.c lib/arena.h \
 	lib/channel.c lib/channel.h \
-	lib/cliserver.c lib/cliserver.h \
+	lib/cliroot.c lib/cliserver.c lib/cliserver.h \
 	lib/clock.c lib/clock.h \
 	lib/counter.c lib/counter.h \
 	lib/db.c lib/db.h \
