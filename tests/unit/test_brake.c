@@ -103,6 +103,12 @@ uid_t amp_cli_client_uid(const struct amp_channel *c)
 	return client_uid;
 }
 
+pid_t amp_cli_client_pid(const struct amp_channel *c)
+{
+	assert_ptr_equal(c, client);
+	return 77;
+}
+
 uint64_t amp_cli_client_serial(const struct amp_channel *c)
 {
 	assert_ptr_equal(c, client);
