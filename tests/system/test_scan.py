@@ -127,10 +127,13 @@ def case_pause_resume_and_every_process_killed():
         victim = None
     check(FILES < 50000 or victim is None, "done before %s was killed" % victim)
     doc = wait_state(ident, "done", seconds=180)
-    check((doc["files"], doc["bytes"]) == (files, size), "%d files, %d bytes; find: %d, %d" % (
-        doc["files"], doc["bytes"], files, size))
-    check(doc["threats"] == INFECTED and counts(doc) == {"clean": FILES - INFECTED}, "counted: %r" % doc)
     expect_dealt_with_once(bad)
+    # After ampmon's death a repair looks at what is new, and may take threats before the scan is there.
+    earlier = {r["path"] for r in suite.detections() if r["path"] in bad and r["cause"] != "scan"}
+    taken = files - doc["files"]
+    check(0 <= taken <= len(earlier) and size - doc["bytes"] <= 100 * taken, "%d files, %d bytes; find: %d, %d; %d taken" % (
+        doc["files"], doc["bytes"], files, size, len(earlier)))
+    check(doc["threats"] == INFECTED - taken and counts(doc) == {"clean": FILES - INFECTED}, "counted: %r" % doc)
 
 
 def kill(victim):

@@ -497,7 +497,7 @@ def case_exit_codes():
     check(code == NOT_PERMITTED and "root" in text, "policy use as a member of amp: %d %r" % (code, text))
     check(as_tester(s, "policy", "use", "audit")[0] == NOT_PERMITTED, "policy use as a stranger")
     check(s.status()["mode"] == "protect", "the policy was changed")
-    for wrong in ([], ["nonsense"], ["status", "more"], ["--nonsense"], ["history", "--limit", "x"], ["status", "--limit", "3"],
+    for wrong in (["nonsense"], ["status", "more"], ["--nonsense"], ["history", "--limit", "x"], ["status", "--limit", "3"],
                   ["history", "--since", "never"], ["policy", "use"], ["policy", "use", "../../etc/passwd"],
                   ["policy", "use", "no-such-policy"]):
         code, text = s.cli(*wrong, json_output=False)
