@@ -23,12 +23,13 @@ SYSTEM = os.path.join(os.path.dirname(HERE), "system")
 BUILD = os.environ.get("AMP_BUILD", os.getcwd())
 KERNELS = ["6.1", "6.12"]
 SLOW = "4"  # how much more time an emulated machine gets
-LIMIT = 1500  # seconds for a guest with all of it
+LIMIT = 1200  # seconds for a guest with all of it
 
-# (name, file, arguments (parts of cases' names), environment, seconds). Left out of a
-# file are cases that are about amounts: the machine's own kernel is asked for those.
+# (name, file, arguments (parts of cases' names; or those of each kernel), environment, seconds).
+# Left out of a file are cases that are about amounts: the machine's own kernel is asked for
+# those. What libclamav does is slow in emulation and no kernel's matter: it is shared out.
 TESTS = [
-    ("walls", SYSTEM + "/test_walls.py", [BUILD + "/tests/system/probe"], {}, 500),
+    ("walls", SYSTEM + "/test_walls.py", [BUILD + "/tests/system/probe"], {"AMP_WALLS": "sealed"}, 500),
     ("posture", SYSTEM + "/test_posture.py", [], {}, 120),
     ("kernel", HERE + "/posture.py", [], {}, 120),
     ("fd source", SYSTEM + "/test_fd_source.py", [], {}, 200),
@@ -40,10 +41,11 @@ TESTS = [
       "never_onto", "another_directory", "ampquard_dies", "history"], {}, 400),
     ("kill rooms", SYSTEM + "/test_kill_rooms.py", ["while_files_are_taken", "protection_is_back"], {"AMP_KILL_FILES": "100"}, 400),
     ("engine", SYSTEM + "/test_engine.py",
-     ["what_clamscan_finds", "on_exec", "bombs", "new_signatures", "broken_set", "without_signatures"], {}, 400),
+     {"6.1": ["on_access_what", "on_exec", "without_signatures"], "6.12": ["on_demand_what", "on_exec", "broken_set"]}, {}, 300),
     ("engine trouble", SYSTEM + "/test_engine_trouble.py",
-     ["a_worker", "a_liar", "zygotes_are_killed", "foundations"], {}, 500),
-    ("scan", SYSTEM + "/test_scan.py", ["every_process_killed", "what_is_no_file", "flash"], {"AMP_SCAN_FILES": "3000"}, 400),
+     {"6.1": ["worker_crashes", "wants_memory", "breaks_its_filter", "liar_convicts"],
+      "6.12": ["worker_loops", "breaks_its_filter", "worker_forks", "foundations"]}, {}, 300),
+    ("scan", SYSTEM + "/test_scan.py", ["every_process_killed", "what_is_no_file", "flash"], {"AMP_SCAN_FILES": "1000"}, 300),
 ]
 
 
@@ -54,12 +56,16 @@ def chosen(only):
 # -- in the guest ----------------------------------------------------------
 
 
+def arguments_here(arguments):
+    return arguments if isinstance(arguments, list) else arguments[".".join(os.uname().release.split(".")[:2])]
+
+
 def inside(only):
     """Every test, one after the other; each ends in its time."""
     bad = 0
     for name, path, arguments, environment, seconds in chosen(only):
         begin = time.monotonic()
-        p = subprocess.Popen(["/usr/bin/python3", path] + arguments, stdin=subprocess.DEVNULL, start_new_session=True,
+        p = subprocess.Popen(["/usr/bin/python3", path] + arguments_here(arguments), stdin=subprocess.DEVNULL, start_new_session=True,
                              env=dict(os.environ, **environment))
         try:
             status = p.wait(seconds)
