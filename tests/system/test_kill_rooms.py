@@ -133,12 +133,12 @@ def kill_while_files_are_written():
                          stdout=subprocess.PIPE)
     rnd = random.Random(int(os.environ.get("AMP_SEED", "5")))
     end = time.monotonic() + SECONDS
-    turn = 0
     while p.poll() is None:
-        room = ROOMS[turn % len(ROOMS)]
-        turn += 1
-        if killed[room] < 8 and time.monotonic() < end:
-            killed[room] += kill_one(room)
+        # The least killed first: a zygote is there only some time after its room.
+        for room in sorted(ROOMS, key=killed.get) if time.monotonic() < end else ():
+            if killed[room] < 8 and kill_one(room):
+                killed[room] += 1
+                break
         time.sleep(0.5 + rnd.random() * 0.4)
         check(time.monotonic() < end + harness.SOON * harness.SLOW, "the writer hangs")
     worst = float(p.stdout.read())
@@ -146,7 +146,7 @@ def kill_while_files_are_written():
     check(worst < 5 * harness.SLOW, "one write took %.1f s" % worst)
     print("# killed %r, longest write %.3f s" % (killed, worst), flush=True)
     for room in ROOMS:
-        check(killed[room] >= 3, "%s was killed only %d times" % (room, killed[room]))
+        check(killed[room] >= (3 if harness.SLOW == 1 else 1), "%s was killed only %d times" % (room, killed[room]))
     suite.wait_ready(120)
     suite.wait_idle(120)
 
