@@ -35,7 +35,8 @@ LIMIT = 600  # seconds for a guest with all of it
 UNIT = "cisco-amp"
 PREFIX = "/opt/cisco/amp"
 DROP_IN = "/etc/systemd/system/%s.service.d/test.conf" % UNIT
-ROLES = ["ampcloudd", "ampquard", "ampread", "ampscand"]
+ROLES = ["ampcloudd", "ampengine", "ampquard", "ampread", "ampscand"]
+EVERY = ["ampcloudd", "ampengine", "ampmon", "ampquard", "ampread", "ampread+", "ampread++", "ampread+++", "ampscand"]
 PLACE = "/srv/amp-test"  # on the guest's ext4, which is watched as all local file systems are
 WATCHDOG = 9  # seconds; an emulated machine stands still for some
 # quickstart without what a build machine did: there is no compiler here, and the
@@ -149,7 +150,7 @@ class Service(harness.Suite):
         wait_for("the service", lambda: systemctl("is-active", UNIT, ok=False) == "active")
         self.wait_ready()
         names = sorted(self.pids())
-        check(names == ["ampcloudd", "ampmon", "ampquard", "ampread", "ampread+", "ampread++", "ampscand"], "runs: %r" % names)
+        check(names == EVERY, "runs: %r" % names)
 
 
 LISTED = b"what is listed, under systemd\n"
@@ -215,7 +216,7 @@ def case_the_mount_namespace_is_the_hosts():
     """Else what an administrator unmounts would stay mounted there."""
     for name, pid in service.pids().items():
         own = namespace(pid, "mnt") != namespace(1, "mnt")
-        check(own == (name == "ampcloudd"), "%s: %s" % (name, namespace(pid, "mnt")))
+        check(own == (name in ("ampcloudd", "ampengine")), "%s: %s" % (name, namespace(pid, "mnt")))
     for name, pid in service.pids().items():
         check(namespace(pid, "net") != namespace(1, "net"), "%s has the host's network" % name)
         check(namespace(pid, "user") == namespace(1, "user"), "%s has a user namespace of its own" % name)
