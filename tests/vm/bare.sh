@@ -146,7 +146,7 @@ try_suite() {
 	result "all processes run" $? "$n do"
 }
 
-# The suite that quickstart started runs on, as it does for a new user.
+# The suite that quickstart started runs, as it does for a new user: the checks stop it while they last.
 try_check() {
 	local n
 	succeeds "the checks: packages, build with gcc, unit tests" 420 "$(readme_command 2) --only packages --only gcc"
@@ -162,6 +162,10 @@ try_check() {
 }
 
 leave() {
+	local n
+	n=$(programs)
+	test "$n" -ge 7
+	result "the suite runs again after the checks" $? "$n programs"
 	succeeds "the suite goes" 60 "$(readme_command 1) --uninstall --remove-quarantine"
 	test "$(programs)" = 0
 	result "no process is left" $? "$(programs) run"
