@@ -1,4 +1,5 @@
 # unit tests and fuzz targets: base
+EXTRA_DIST += tests/unit/skip.h
 BASE_TESTS = tests/unit/test_clock tests/unit/test_counter tests/unit/test_log \
 	tests/unit/test_sha256 tests/unit/test_text tests/unit/test_arena \
 	tests/unit/test_fileid tests/unit/test_iothread

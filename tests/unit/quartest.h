@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/skip.h"
+
 #include "role.h"
 #include "seccomp_table.h"
 
@@ -68,7 +70,7 @@ static int qt_teardown(void **state)
 #define QT_NEED()                                                                                            \
 	do {                                                                                                 \
 		if (!qt_able) {                                                                              \
-			skip();                                                                              \
+			SKIP_WITHOUT("root and a file system of its own");                                   \
 			return;                                                                              \
 		}                                                                                            \
 	} while (0)

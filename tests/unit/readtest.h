@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/skip.h"
+
 #include "ampscand/ampread/open.h"
 #include "ampscand/ampread/reader.h"
 #include "channel.h"
@@ -67,7 +69,7 @@ static int rt_teardown(void **state)
 #define RT_NEED()                                                                                            \
 	do {                                                                                                 \
 		if (!rt_able) {                                                                              \
-			skip();                                                                              \
+			SKIP_WITHOUT("root and a file system of its own");                                   \
 			return;                                                                              \
 		}                                                                                            \
 	} while (0)

@@ -26,6 +26,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/skip.h"
+
 #define LARGE (AMP_MSG_MAX - 16)
 
 /* What a channel under test did, and what it is to do. */
@@ -788,7 +790,7 @@ static void too_many_in_flight_only_delays(void **state)
 
 	(void)state;
 	if (geteuid() != 0)
-		skip();
+		SKIP_WITHOUT("root");
 	child = fork();
 	if (child == 0) {
 		alarm(20);

@@ -3,6 +3,7 @@
  * late, or not at all. A service here is a thread with a script.
  */
 #include "clifake.h"
+#include "tests/unit/skip.h"
 
 static bool mon_status(struct service *s, int fd, const struct amp_wire_header *h, const uint8_t *body,
 		       size_t length)
@@ -274,7 +275,7 @@ static void test_not_permitted_to_connect(void **state)
 
 	(void)state;
 	if (geteuid() != 0)
-		skip();
+		SKIP_WITHOUT("root");
 	start(&mon, mon_status);
 	snprintf(path, sizeof(path), "%s/ampmon", dir);
 	assert_int_equal(chmod(path, 0600), 0);

@@ -25,6 +25,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/skip.h"
+
 #define ASKING_GROUP 54321
 #define STRANGER     54322
 
@@ -228,7 +230,7 @@ static void the_group_decides(void **state)
 
 	(void)state;
 	if (geteuid() != 0)
-		skip();
+		SKIP_WITHOUT("root");
 	for (unsigned i = 0; i < 200; i++)
 		many[i] = 60000 + i;
 	assert_int_equal(outcome_of(STRANGER, STRANGER, NULL, 0), 1);
@@ -249,7 +251,7 @@ static void without_a_group_root_alone_may_ask(void **state)
 
 	(void)state;
 	if (geteuid() != 0)
-		skip();
+		SKIP_WITHOUT("root");
 	amp_cliserver_free(server);
 	event_base_free(base);
 	assert_int_equal(start_server((gid_t)-1), 0);

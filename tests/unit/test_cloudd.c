@@ -11,6 +11,7 @@
 
 #include "proto/cli.pb-c.h"
 #include "proto/control.pb-c.h"
+#include "tests/unit/skip.h"
 
 #include <signal.h>
 #include <sys/socket.h>
@@ -427,7 +428,7 @@ static void test_a_life(void **state)
 
 	(void)state;
 	if (!b)
-		skip();
+		SKIP_WITHOUT("root");
 	start(b, 0);
 	offer(b, b->link, 1, "from-scand", 100);
 	offer(b, b->control, 1, "from-ampmon", 0);
@@ -461,7 +462,7 @@ static void test_hostile_peer(void **state)
 
 	(void)state;
 	if (!b)
-		skip();
+		SKIP_WITHOUT("root");
 	start(b, 0);
 	new_link(b, 41);
 	offer(b, b->link, 1, "bad#uid", 0);
@@ -482,7 +483,7 @@ static void test_two_peers(void **state)
 
 	(void)state;
 	if (!b)
-		skip();
+		SKIP_WITHOUT("root");
 	start(b, 0);
 	offer(b, b->link, 1, "of-scand", 0);
 	offer(b, b->keeper, 1, "of-quard", 0);
@@ -549,7 +550,7 @@ static void test_events_json(void **state)
 
 	(void)state;
 	if (!b)
-		skip();
+		SKIP_WITHOUT("root");
 	start(b, 0);
 	offer_many(b, 1, 5, 100);
 	assert_true(reaches(b, &b->acked, 5));
@@ -583,7 +584,7 @@ static void test_killed(void **state)
 
 	(void)state;
 	if (!b)
-		skip();
+		SKIP_WITHOUT("root");
 	start(b, 0);
 	offer_many(b, 1, 50, 10);
 	assert_true(reaches(b, &b->acked, 1));
@@ -607,7 +608,7 @@ static void test_prunes(void **state)
 
 	(void)state;
 	if (!b)
-		skip();
+		SKIP_WITHOUT("root");
 	start(b, 20);
 	offer_many(b, 1, 100, 10);
 	assert_true(reaches(b, &b->acked, 100));
@@ -627,7 +628,7 @@ static void test_broken_database(void **state)
 
 	(void)state;
 	if (!b)
-		skip();
+		SKIP_WITHOUT("root");
 	write_text(dir_file(&b->data, "events.db"),
 		   "no database at all, but long enough to be looked at: "
 		   "one hundred bytes make a header, so here they are, all.");
@@ -651,7 +652,7 @@ static void test_full_disk(void **state)
 
 	(void)state;
 	if (!b)
-		skip();
+		SKIP_WITHOUT("root");
 	start(b, 0);
 	offer_many(b, 0, 1, 10);
 	assert_true(reaches(b, &b->acked, 1));
@@ -676,7 +677,7 @@ static void test_orphaned(void **state)
 
 	(void)state;
 	if (!b)
-		skip();
+		SKIP_WITHOUT("root");
 	start(b, 0);
 	shutdown(amp_channel_fd(b->control), SHUT_RDWR);
 	assert_int_equal(status_of(b), 0);

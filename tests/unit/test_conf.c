@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/skip.h"
+
 static char dir[256];
 static char file[512];
 static char err[1024];
@@ -349,7 +351,7 @@ static void another_owner_is_refused(void **state)
 {
 	(void)state;
 	if (geteuid() != 0)
-		skip();
+		SKIP_WITHOUT("root");
 	put("log_keep = 5\n");
 	assert_int_equal(chown(file, 12345, 12345), 0);
 	assert_null(mon_conf_load(file, err, sizeof(err)));

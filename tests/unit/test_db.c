@@ -4,6 +4,7 @@
 #include "cloudtest.h"
 
 #include "db.h"
+#include "tests/unit/skip.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -264,7 +265,7 @@ static void test_full_disk(void **state)
 	(void)state;
 	if (!dir_small(&d, 6144)) {
 		dir_remove(&d);
-		skip();
+		SKIP_WITHOUT("a file system of its own (root)");
 	}
 	c = config_in(&d, one_step);
 	db = must_open(&c);
@@ -293,7 +294,7 @@ static void test_open_on_full_disk(void **state)
 	(void)state;
 	if (!dir_small(&d, 4096)) {
 		dir_remove(&d);
-		skip();
+		SKIP_WITHOUT("a file system of its own (root)");
 	}
 	c = config_in(&d, one_step);
 	amp_db_close(must_open(&c));

@@ -3,6 +3,7 @@
  * says so: known by inode, by any name, and nothing that others could have made.
  */
 #include "keeptest.h"
+#include "tests/unit/skip.h"
 
 #include <ftw.h>
 #include <limits.h>
@@ -96,7 +97,7 @@ static bool has(const char *path)
 #define ROOT_ONLY()                                                                                          \
 	do {                                                                                                 \
 		if (geteuid() != 0)                                                                          \
-			skip();                                                                              \
+			SKIP_WITHOUT("root");                                                                \
 	} while (0)
 
 /* Of this very machine, whatever their path. */

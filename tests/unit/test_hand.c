@@ -8,6 +8,7 @@
 #include "ampquard/step.h"
 #include "clock.h"
 #include "log.h"
+#include "tests/unit/skip.h"
 
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -258,7 +259,7 @@ static void test_hanging(void **state)
 		forget(t);
 		forget(other);
 		forget(again);
-		skip();
+		SKIP_WITHOUT("userfaultfd(2)");
 	}
 	assert_int_equal(hands_take(h, t, OWNER), HANDS_GOT);
 	assert_int_equal(hands_take(h, other, OWNER), HANDS_GOT);
@@ -320,7 +321,7 @@ static void test_all_hang(void **state)
 		end(h);
 		close(file);
 		forget(t);
-		skip();
+		SKIP_WITHOUT("userfaultfd(2)");
 	}
 	assert_int_equal(hands_take(h, t, OWNER), HANDS_GOT);
 	tell(h, t, (struct hand_ask){.op = HAND_BEGIN}, file);

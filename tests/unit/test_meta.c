@@ -6,6 +6,7 @@
 
 #include "ampquard/meta.h"
 #include "ampquard/vaultformat.h"
+#include "tests/unit/skip.h"
 
 #include <endian.h>
 #include <linux/fs.h>
@@ -169,7 +170,7 @@ static int leave(void **state)
 #define NEEDED(p)                                                                                            \
 	do {                                                                                                 \
 		if (!is_root() || !(p)->dir.mounted)                                                         \
-			skip();                                                                              \
+			SKIP_WITHOUT("root and a file system of its own");                                   \
 	} while (0)
 
 /* ---- exact ---- */
@@ -297,7 +298,7 @@ static void test_flags(void **state)
 	if (meta_set_flags(a, meta_flags(a) | own) < 0) {
 		print_message("NOT TESTED, flags: %s\n", strerror(errno));
 		close(a);
-		skip();
+		SKIP_WITHOUT("file flags");
 	}
 	old = gathered(a);
 	assert_int_equal(old.inode_flags & own, own);

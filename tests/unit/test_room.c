@@ -25,6 +25,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/skip.h"
+
 #define UUID "0b1f4e2a-0000-8000-8000-000000000001"
 
 /* Shared with the child. */
@@ -545,7 +547,7 @@ static void clients_are_served(void **state)
 
 	(void)state;
 	if (geteuid() != 0)
-		skip();
+		SKIP_WITHOUT("root");
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", socket_path);
 	listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "role.h"
 #include "seccomp_table.h"
+#include "tests/unit/skip.h"
 
 #include <dirent.h>
 #include <sys/un.h>
@@ -889,7 +890,7 @@ static void test_names(void **state)
 	(void)state;
 	RT_NEED();
 	if (!names_mount()) {
-		skip();
+		SKIP_WITHOUT("overlay file systems");
 		return;
 	}
 	for (unsigned i = 0; i < 200; i++) {
@@ -979,7 +980,7 @@ static void test_names_replaced(void **state)
 	(void)state;
 	RT_NEED();
 	if (!names_mount()) {
-		skip();
+		SKIP_WITHOUT("overlay file systems");
 		return;
 	}
 	mkdir(names_path("top"), 0700);
@@ -996,7 +997,7 @@ static void test_names_left(void **state)
 	(void)state;
 	RT_NEED();
 	if (!names_mount()) {
-		skip();
+		SKIP_WITHOUT("overlay file systems");
 		return;
 	}
 	mkdir(rt_path("upper/a"), 0700);
@@ -1150,7 +1151,7 @@ static void test_names_messages(void **state)
 	(void)state;
 	RT_NEED();
 	if (!names_mount()) {
-		skip();
+		SKIP_WITHOUT("overlay file systems");
 		return;
 	}
 	make_files("upper/a", 100);

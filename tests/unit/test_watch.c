@@ -24,6 +24,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/skip.h"
+
 #define TOP "/tmp/test_watch.d"
 #define MAX 32
 
@@ -149,7 +151,7 @@ static const struct mon_watch_ops ops = {
 static void start(void **state)
 {
 	if (!*state)
-		skip();
+		SKIP_WITHOUT("root and a mount namespace");
 	told_count = gone_count = raised = cleared = groups = 0;
 	memset(told, 0, sizeof(told));
 	base = event_base_new();
@@ -281,7 +283,7 @@ static void replaced_between_two_looks(void **state)
 	uint64_t before, after;
 
 	if (!*state)
-		skip();
+		SKIP_WITHOUT("root and a mount namespace");
 	mount_tmpfs(TOP "/a");
 	before = fsid_of(TOP "/a");
 	start(state);
@@ -314,7 +316,7 @@ static void unrelated_changes_say_nothing(void **state)
 static void hidden_and_moved(void **state)
 {
 	if (!*state)
-		skip();
+		SKIP_WITHOUT("root and a mount namespace");
 	mount_tmpfs(TOP "/a");
 	start(state);
 	assert_int_equal(told_count, 2);
@@ -343,7 +345,7 @@ static void hidden_and_moved(void **state)
 static void partial_mount(void **state)
 {
 	if (!*state)
-		skip();
+		SKIP_WITHOUT("root and a mount namespace");
 	mount_tmpfs(TOP "/a");
 	mkdir(TOP "/a/sub", 0755);
 	mkdir(TOP "/b", 0755);
@@ -359,7 +361,7 @@ static void partial_mount(void **state)
 static void other_directories(void **state)
 {
 	if (!*state)
-		skip();
+		SKIP_WITHOUT("root and a mount namespace");
 	mount_tmpfs(TOP "/a");
 	mkdir(TOP "/a/deep", 0755);
 	dirs[0] = (char *)(uintptr_t)TOP "/a/deep";
@@ -484,12 +486,12 @@ static bool mount_overlay(const char *lower, const char *upper)
 static void overlay_with_watched_layers(void **state)
 {
 	if (!*state)
-		skip();
+		SKIP_WITHOUT("root and a mount namespace");
 	mkdir(TOP "/low", 0755);
 	mkdir(TOP "/up", 0755);
 	mkdir(TOP "/work", 0755);
 	if (!mount_overlay(TOP "/low", TOP))
-		skip();
+		SKIP_WITHOUT("overlay file systems");
 	start(state);
 	assert_int_equal(told_count, 1);
 	assert_non_null(find(TOP "/m"));
@@ -503,7 +505,7 @@ static void overlay_with_watched_layers(void **state)
 static void overlay_with_layers_elsewhere(void **state)
 {
 	if (!*state)
-		skip();
+		SKIP_WITHOUT("root and a mount namespace");
 	mkdir("/tmp/test_watch.o", 0755);
 	assert_int_equal(mount("tmpfs", "/tmp/test_watch.o", "tmpfs", 0, NULL), 0);
 	mkdir("/tmp/test_watch.o/up", 0755);
@@ -511,7 +513,7 @@ static void overlay_with_layers_elsewhere(void **state)
 	mkdir(TOP "/low", 0755);
 	if (!mount_overlay(TOP "/low", "/tmp/test_watch.o")) {
 		umount2("/tmp/test_watch.o", MNT_DETACH);
-		skip();
+		SKIP_WITHOUT("overlay file systems");
 	}
 	start(state);
 	assert_int_equal(find(TOP "/m")->how, AMP__FILE_SYSTEM__HOW__BY_FD);
