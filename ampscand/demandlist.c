@@ -145,6 +145,13 @@ void demand_count(struct demand_scan *d, const struct occurrence *o)
 
 void demand_count_odd(struct demand_scan *d, unsigned kind, const char *path)
 {
+	struct demand_known *k = kind == OUTCOME_VANISHED ? find(d, path) : NULL;
+
+	/* It was counted as the threat that it was, and has been taken away. */
+	if (k) {
+		k->met = true;
+		return;
+	}
 	d->now.kinds[kind]++;
 	list_add(d, kind, path, NULL);
 	if (kind == DEMAND_MOUNT && !d->one_file_system && d->mounts.count < DEMAND_MOUNTS)

@@ -6,12 +6,13 @@ ampscand_ampread_libampread_a_SOURCES = \
 	ampscand/ampread/climb.c ampscand/ampread/climb.h \
 	ampscand/ampread/hash.c ampscand/ampread/hash.h \
 	ampscand/ampread/job.c ampscand/ampread/job.h \
+	ampscand/ampread/listing.c ampscand/ampread/listing.h \
+	ampscand/ampread/names.c ampscand/ampread/names.h \
 	ampscand/ampread/open.c ampscand/ampread/open.h \
 	ampscand/ampread/pseudo.c ampscand/ampread/pseudo.h \
 	ampscand/ampread/reader.c ampscand/ampread/reader.h \
 	ampscand/ampread/readroom.c ampscand/ampread/readroom.h \
 	ampscand/ampread/snapshot.c ampscand/ampread/snapshot.h \
-	ampscand/ampread/subdirs.c ampscand/ampread/subdirs.h \
 	ampscand/ampread/tree.c ampscand/ampread/tree.h \
 	ampscand/ampread/treebatch.c ampscand/ampread/treebatch.h \
 	ampscand/ampread/treelevels.c ampscand/ampread/treelevels.h \

@@ -8,11 +8,11 @@
 #include "tree.h"
 
 #include "clock.h"
+#include "listing.h"
 #include "pseudo.h"
 #include "treelevels.h"
 #include "treetop.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -21,7 +21,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BUFFER	     ((size_t)32 * 1024)
 #define UNITS	     16U   /* of work in a step */
 #define DEPTH_MAX    2048U /* deeper is told, not walked */
 #define MARK_ENTRIES 1000U
@@ -29,9 +28,10 @@
 
 enum phase {
 	BEGIN,
-	READ, /* the last level's directory */
+	LIST, /* the last level's directory */
+	TELL, /* of its files, those that were listed */
 	FILE_IN_HAND,
-	NEXT, /* it is read: on to the next one in order */
+	NEXT, /* all are told: on to the next directory in order */
 	OVER
 };
 
@@ -48,15 +48,12 @@ struct amp_tree {
 	unsigned depth_limit;
 
 	enum phase phase;
-	int dir_fd;	   /* of the last level; -1 */
-	int up_fd;	   /* of the level above it; -1 */
-	bool names_only;   /* its files were told, or are left out */
-	bool in_part;	   /* the batch's last part is of the last level */
-	int64_t offset;	   /* where to read on, as lseek(2) takes it */
-	size_t at, length; /* in buffer */
-	const char *name;  /* of the subdirectory that is next */
+	int dir_fd;		/* of the last level; -1 */
+	int up_fd;		/* of the level above it; -1 */
+	bool in_part;		/* the batch's last part is of the last level */
+	struct amp_names files; /* of the last level: all that is no directory */
+	const char *name;	/* of the subdirectory that is next */
 	struct amp_walk_file file;
-	enum phase after_file;
 
 	uint64_t seen, unreadable, too_deep, directories;
 	uint64_t found; /* since the last mark */
@@ -67,7 +64,7 @@ struct amp_tree {
 	char mark[AMP_PATH_MAX];
 	char error[128];
 	struct amp_tree_batch batch;
-	_Alignas(struct dirent64) uint8_t buffer[BUFFER];
+	struct amp_listing listing;
 };
 
 static size_t without_slashes(const char *path, size_t n)
@@ -159,7 +156,7 @@ void amp_tree_rest(struct amp_tree *t)
 {
 	fd_close(&t->dir_fd);
 	fd_close(&t->up_fd);
-	t->at = t->length = 0;
+	amp_listing_interrupted(&t->listing);
 	amp_tree_top_close(&t->top);
 }
 
@@ -178,6 +175,7 @@ void amp_tree_free(struct amp_tree *t)
 	amp_tree_give_up(t);
 	amp_tree_batch_clear(&t->batch);
 	amp_tree_levels_free(&t->levels);
+	amp_names_free(&t->files);
 	free(t->top.path);
 	free(t->resume);
 	free(t);
@@ -251,7 +249,7 @@ static void file_over(struct amp_tree *t)
 {
 	const struct amp_walk_file *f = &t->file;
 
-	t->phase = t->after_file;
+	t->phase = t->top.regular ? OVER : TELL;
 	if (f->handle.size == 0 || f->out.status == AMP__READ_RESULT__STATUS__GONE ||
 	    f->out.status == AMP__READ_RESULT__STATUS__NOT_REGULAR) {
 		const char *name = amp_tree_batch_next(&t->batch)->name;
@@ -267,7 +265,6 @@ static void file_over(struct amp_tree *t)
 
 static void file_begin(struct amp_tree *t, int dirfd, const char *name)
 {
-	t->after_file = t->phase;
 	if (!amp_walk_file_begin(&t->file, dirfd, name)) {
 		file_over(t);
 		return;
@@ -312,58 +309,47 @@ static Amp__WalkOdd__Kind kind_of_mount(const struct statx *sx)
 	return AMP__WALK_ODD__KIND__MOUNT;
 }
 
-static void add_directory(struct amp_tree *t, const char *name)
-{
-	if (amp_subdirs_add(&amp_tree_levels_last(&t->levels)->names, name) < 0)
-		fail(t, "no memory", 0);
-}
-
-static void consider_closely(struct amp_tree *t, const char *name)
+/* A name that was listed. A directory that has taken a file's place is another matter: it came after the
+ * list. */
+static void tell(struct amp_tree *t, const char *name)
 {
 	struct statx sx;
 
-	if (amp_tree_look(t->dir_fd, name, 0, &sx) < 0) {
-		if (!t->names_only)
-			odd_failed(t, name);
-	} else if (S_ISDIR(sx.stx_mode)) {
-		add_directory(t, name);
-	} else if (t->names_only) {
-		return;
-	} else if (!S_ISREG(sx.stx_mode)) {
+	t->seen++;
+	if (amp_tree_look(t->dir_fd, name, 0, &sx) < 0)
+		odd_failed(t, name);
+	else if (S_ISDIR(sx.stx_mode))
+		odd(t, AMP__WALK_ODD__KIND__VANISHED, name);
+	else if (!S_ISREG(sx.stx_mode))
 		odd(t, S_ISLNK(sx.stx_mode) ? AMP__WALK_ODD__KIND__SYMLINK : AMP__WALK_ODD__KIND__SPECIAL,
 		    name);
-	} else if (amp_tree_top_is_beyond(&t->top, &sx)) {
+	else if (amp_tree_top_is_beyond(&t->top, &sx))
 		odd(t, kind_of_mount(&sx), name);
-	} else {
+	else
 		add_file(t, name, &sx);
-	}
 }
 
-static void consider(struct amp_tree *t, const struct dirent64 *d)
+/* The last level's directory is to be gone through for its files, from a name on or all. */
+static void list_files(struct amp_tree *t, const char *from)
 {
-	if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
-		return;
-	t->seen += !t->names_only;
-	if (d->d_type == DT_DIR)
-		add_directory(t, d->d_name);
-	else if (d->d_type == DT_UNKNOWN || (d->d_type == DT_REG && !t->names_only))
-		consider_closely(t, d->d_name);
-	else if (!t->names_only)
-		odd(t, d->d_type == DT_LNK ? AMP__WALK_ODD__KIND__SYMLINK : AMP__WALK_ODD__KIND__SPECIAL,
-		    d->d_name);
+	if (amp_names_begin(&t->files, t->levels.limit_of_one, from, false) < 0)
+		fail(t, "no memory", 0);
 }
 
-/* The last level's directory is to be read for names from `from` on, and its files told unless names_only. */
-static void begin_reading(struct amp_tree *t, const char *from, bool with_from, bool names_only)
+/* ... for its subdirectories. */
+static void list_directories(struct amp_tree *t, const char *from, bool with_from)
 {
-	t->names_only = names_only;
-	t->offset = 0;
-	t->at = t->length = 0;
-	t->phase = READ;
-	if (t->dir_fd >= 0 && lseek(t->dir_fd, 0, SEEK_SET) < 0)
-		fd_close(&t->dir_fd);
 	if (amp_tree_levels_names(&t->levels, from, with_from) < 0)
 		fail(t, "no memory", 0);
+}
+
+static void begin_listing(struct amp_tree *t, bool files, bool directories)
+{
+	if (t->phase == OVER)
+		return;
+	amp_listing_begin(&t->listing, files ? &t->files : NULL,
+			  directories ? &amp_tree_levels_last(&t->levels)->names : NULL);
+	t->phase = LIST;
 }
 
 /* The first name of the rest of resume, in buf; NULL: it is over. */
@@ -386,7 +372,10 @@ static void begin_directory(struct amp_tree *t)
 
 	level->skip = *t->rest != '\0';
 	t->directories += !level->skip;
-	begin_reading(t, next_of_resume(t, name, sizeof(name)), true, level->skip);
+	list_directories(t, next_of_resume(t, name, sizeof(name)), true);
+	if (!level->skip && t->phase != OVER)
+		list_files(t, NULL);
+	begin_listing(t, !level->skip, true);
 }
 
 /* The directory of that name is entered: is it one that leads to where the walk goes on? */
@@ -409,10 +398,9 @@ static void directory_lost(struct amp_tree *t)
 {
 	odd_failed(t, "");
 	t->rest = "";
-	if (amp_tree_levels_names(&t->levels, NULL, false) < 0)
-		fail(t, "no memory", 0);
-	else
-		t->phase = NEXT;
+	amp_names_free(&t->files);
+	t->phase = NEXT;
+	list_directories(t, NULL, false);
 }
 
 /* True: dir_fd is that of the last level. */
@@ -420,7 +408,9 @@ static bool directory_open(struct amp_tree *t)
 {
 	const char *why;
 
-	if (t->dir_fd >= 0 && t->top.fd >= 0 && amp_clock_monotonic() - t->top.since < AMP_NS_PER_SEC)
+	/* Not closed for its age while it is listed: that would begin anew. */
+	if (t->dir_fd >= 0 && t->top.fd >= 0 &&
+	    (t->listing.begun || amp_clock_monotonic() - t->top.since < AMP_NS_PER_SEC))
 		return true;
 	amp_tree_rest(t);
 	why = amp_tree_top_renew(&t->top);
@@ -429,43 +419,56 @@ static bool directory_open(struct amp_tree *t)
 		return false;
 	}
 	t->dir_fd = amp_tree_levels_open(&t->levels, &t->top);
-	if (t->dir_fd >= 0 && (t->phase != READ || lseek(t->dir_fd, t->offset, SEEK_SET) >= 0))
+	if (t->dir_fd >= 0)
 		return true;
 	directory_lost(t);
 	return false;
 }
 
-static void read_over(struct amp_tree *t)
+static void list(struct amp_tree *t)
 {
-	amp_tree_levels_named(&t->levels);
+	int rc;
+
+	if (!directory_open(t))
+		return;
+	rc = amp_listing_step(&t->listing, t->dir_fd);
+	if (rc > 0)
+		return;
+	if (rc < 0 && errno == ENOMEM) {
+		fail(t, "no memory", 0);
+		return;
+	}
+	if (rc < 0)
+		odd_failed(t, "");
+	if (t->listing.directories)
+		amp_tree_levels_named(&t->levels);
+	t->phase = t->listing.files ? TELL : NEXT;
+}
+
+/* All that were listed are told. */
+static void told(struct amp_tree *t)
+{
+	if (t->files.more) {
+		list_files(t, amp_names_last(&t->files));
+		begin_listing(t, true, false);
+		return;
+	}
+	amp_names_free(&t->files);
 	t->phase = NEXT;
 }
 
-/* The next buffer of entries. False: the directory is at its end, or failed. */
-static bool fill(struct amp_tree *t)
+static void tell_on(struct amp_tree *t, uint32_t budget)
 {
-	ssize_t n = getdents64(t->dir_fd, t->buffer, BUFFER);
+	const char *name;
 
-	t->at = 0;
-	t->length = n > 0 ? (size_t)n : 0;
-	if (n > 0)
-		return true;
-	if (n < 0)
-		odd_failed(t, "");
-	read_over(t);
-	return false;
-}
-
-static void read_on(struct amp_tree *t, uint32_t budget)
-{
-	if (!directory_open(t) || (t->at >= t->length && !fill(t)))
+	if (!directory_open(t))
 		return;
-	while (t->at < t->length && t->phase == READ && amp_tree_batch_has_room(&t->batch, budget)) {
-		const struct dirent64 *d = (const struct dirent64 *)(const void *)(t->buffer + t->at);
-
-		t->at += d->d_reclen;
-		t->offset = d->d_off;
-		consider(t, d);
+	while (t->phase == TELL && amp_tree_batch_has_room(&t->batch, budget)) {
+		name = amp_names_next(&t->files);
+		if (name)
+			tell(t, name);
+		else
+			told(t);
 	}
 }
 
@@ -589,13 +592,20 @@ static void leave(struct amp_tree *t)
 		amp_tree_give_up(t);
 }
 
+static void list_more_directories(struct amp_tree *t, const char *from)
+{
+	list_directories(t, from, false);
+	begin_listing(t, false, true);
+}
+
 static void next(struct amp_tree *t)
 {
-	struct amp_subdirs *names = &amp_tree_levels_last(&t->levels)->names;
+	struct amp_names *names = &amp_tree_levels_last(&t->levels)->names;
 	const char *name = t->name;
 
 	if (!name) {
-		t->name = name = amp_subdirs_next(names);
+		t->name = name = amp_names_next(names);
+		t->seen += name && !amp_tree_levels_last(&t->levels)->skip;
 		if (name && mark_is_due(t) && put_mark(t)) {
 			mark(t);
 			return;
@@ -605,7 +615,7 @@ static void next(struct amp_tree *t)
 	if (name)
 		enter(t, name);
 	else if (names->more)
-		begin_reading(t, amp_subdirs_last(names), false, true);
+		list_more_directories(t, amp_names_last(names));
 	else
 		leave(t);
 }
@@ -708,8 +718,10 @@ bool amp_tree_step(struct amp_tree *t, uint32_t budget)
 			return true;
 		if (t->phase == BEGIN)
 			begin(t);
-		else if (t->phase == READ)
-			read_on(t, budget);
+		else if (t->phase == LIST)
+			list(t);
+		else if (t->phase == TELL)
+			tell_on(t, budget);
 		else if (t->phase == NEXT)
 			next(t);
 		else

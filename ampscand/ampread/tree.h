@@ -8,8 +8,8 @@
  * Must not own: the path itself (treetop.h), messages, credit, waiting for a GO (walks.h).
  *
  * Nothing below the path is followed or opened but directories of its mount, and by
- * names regular files of it. Nothing is open while a walk waits. Memory is bounded: names of
- * subdirectories are kept in part where there are many (subdirs.h), those of files not at all.
+ * names regular files of it. Nothing is open while a walk waits. Memory is bounded: names are
+ * kept in part where there are many (names.h), those of files of the directory in hand only.
  */
 #ifndef AMP_TREE_H
 #define AMP_TREE_H

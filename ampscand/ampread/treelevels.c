@@ -79,7 +79,7 @@ void amp_tree_levels_pop(struct amp_tree_levels *l)
 	struct amp_tree_level *level = amp_tree_levels_last(l);
 
 	forget_names(l, level);
-	amp_subdirs_free(&level->names);
+	amp_names_free(&level->names);
 	l->count--;
 	if (l->count > 0)
 		l->text[amp_tree_levels_last(l)->length] = '\0';
@@ -99,15 +99,15 @@ int amp_tree_levels_names(struct amp_tree_levels *l, const char *from, bool with
 	struct amp_tree_level *level = amp_tree_levels_last(l);
 
 	forget_names(l, level);
-	return amp_subdirs_begin(&level->names, names_limit(l), from, with_from);
+	return amp_names_begin(&level->names, names_limit(l), from, with_from);
 }
 
 void amp_tree_levels_named(struct amp_tree_levels *l)
 {
 	struct amp_tree_level *level = amp_tree_levels_last(l);
 
-	amp_subdirs_end(&level->names);
-	level->names_bytes = amp_subdirs_bytes(&level->names);
+	amp_names_end(&level->names);
+	level->names_bytes = amp_names_bytes(&level->names);
 	l->names_bytes += level->names_bytes;
 }
 

@@ -8,14 +8,14 @@
 #ifndef AMP_TREELEVELS_H
 #define AMP_TREELEVELS_H
 
+#include "names.h"
 #include "proto/types.h"
-#include "subdirs.h"
 #include "treetop.h"
 
 struct amp_tree_level {
 	struct amp_handle handle; /* size 0: by names */
 	struct amp_spot spot;
-	struct amp_subdirs names; /* of subdirectories, those to come */
+	struct amp_names names; /* of subdirectories, those to come */
 	size_t names_bytes;
 	size_t length; /* of the text up to this directory */
 	bool skip;     /* its files come before where the walk goes on */
@@ -39,7 +39,7 @@ int amp_tree_levels_push(struct amp_tree_levels *l, const char *name, const stru
 			 const struct amp_spot *spot);
 void amp_tree_levels_pop(struct amp_tree_levels *l);
 
-/* Names of the last one's subdirectories are taken from here on (see amp_subdirs_begin()). */
+/* Names of the last one's subdirectories are taken from here on (see amp_names_begin()). */
 int amp_tree_levels_names(struct amp_tree_levels *l, const char *from, bool with_from);
 void amp_tree_levels_named(struct amp_tree_levels *l);
 

@@ -4,9 +4,10 @@
 #include "walk.h"
 
 #include "clock.h"
+#include "listing.h"
+#include "names.h"
 #include "walkstack.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,12 +17,21 @@
 #include <unistd.h>
 
 #define STACK_BYTES  ((size_t)64 * 1024 * 1024)
-#define CHILDREN     4096U
-#define BUFFER	     ((size_t)32 * 1024)
+#define CHILDREN     16384U
+#define CHILDREN_FEW 256U
+#define FILES_BYTES  ((size_t)4 * 1024 * 1024) /* of names listed at once */
+#define DIRS_BYTES   ((size_t)512 * 1024)
+#define SLICE	     1024U /* of subdirectories in a step */
 #define SNAPSHOTS    4U	   /* in memory at once */
 #define DEPTH_MAX    2048U /* by names; deeper has no path of PATH_MAX anyway */
 #define NAME_SIZE    1024U /* vfat has names of 765 bytes */
 #define MOUNT_AGE_NS AMP_NS_PER_SEC
+
+enum phase {
+	LIST, /* the directory in hand */
+	TELL, /* its files, those that were listed */
+	PUSH, /* its subdirectories, those that were listed */
+};
 
 struct amp_walk {
 	uint64_t fsid;
@@ -41,15 +51,16 @@ struct amp_walk {
 	int mount_fd;
 	int64_t mount_since;
 	int dir_fd;
-	uint32_t dir;	   /* frame of dir_fd */
+	uint32_t dir; /* frame of the directory in hand; AMP_WALK_NO_FRAME: there is none */
+	enum phase phase;
+	struct amp_names files, directories;
 	uint32_t children; /* pushed in this visit */
 	bool named;	   /* batch.path is that of dir_fd */
 	uint64_t snapshot_max, archive_max;
 	bool reading; /* `file`, the entry after the last of the batch */
 	struct amp_walk_file file;
-	size_t at, length; /* in buffer */
 	struct amp_walk_batch batch;
-	_Alignas(struct dirent64) uint8_t buffer[BUFFER];
+	struct amp_listing listing;
 };
 
 static void frame_handle(const struct amp_walk *w, uint32_t position, struct amp_handle *h)
@@ -111,6 +122,8 @@ struct amp_walk *amp_walk_new(uint64_t fsid, const void *mount_point, size_t len
 	w->depth_limit = DEPTH_MAX;
 	w->mount_fd = -1;
 	w->dir_fd = -1;
+	w->dir = AMP_WALK_NO_FRAME;
+	w->listing.regular_only = true;
 	return w;
 }
 
@@ -141,9 +154,8 @@ static void dir_close(struct amp_walk *w)
 	if (w->dir_fd >= 0)
 		close(w->dir_fd);
 	w->dir_fd = -1;
-	w->at = 0;
-	w->length = 0;
 	w->named = false;
+	amp_listing_interrupted(&w->listing);
 }
 
 void amp_walk_rest(struct amp_walk *w)
@@ -170,6 +182,8 @@ void amp_walk_free(struct amp_walk *w)
 	amp_walk_give_up(w);
 	amp_walk_batch_clear(w);
 	amp_walk_stack_free(&w->stack);
+	amp_names_free(&w->files);
+	amp_names_free(&w->directories);
 	free(w->mount_point);
 	free(w);
 }
@@ -313,17 +327,44 @@ static int open_by_handle(const struct amp_walk *w, uint32_t position)
 	return amp_open_handle(w->mount_fd, &h, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
 }
 
+/* The directory is out of hand: for its subdirectories, or for good. */
+static void dir_leave(struct amp_walk *w)
+{
+	dir_close(w);
+	amp_names_free(&w->files);
+	amp_names_free(&w->directories);
+	w->dir = AMP_WALK_NO_FRAME;
+}
+
+static void dir_over(struct amp_walk *w)
+{
+	amp_walk_stack_read(&w->stack, w->dir);
+	dir_leave(w);
+}
+
 /* A directory that could not be read at all, or no further. */
 static void dir_give_up(struct amp_walk *w, int error)
 {
 	if (error != ENOENT && error != ESTALE)
 		w->unreadable++;
-	amp_walk_stack_set(&w->stack, w->dir, 0, true);
-	dir_close(w);
+	dir_over(w);
 }
 
-/* Opens the directory on top of the stack. False: there is none, or not this one. */
-static bool dir_next(struct amp_walk *w)
+/* Its names are to be listed: of files (from behind a name on), of subdirectories, or of both. */
+static int begin_listing(struct amp_walk *w, bool files, const char *from, bool directories,
+			 const char *after)
+{
+	if (files && amp_names_begin(&w->files, FILES_BYTES, from, false) < 0)
+		return -1;
+	if (directories && amp_names_begin(&w->directories, DIRS_BYTES, after, false) < 0)
+		return -1;
+	amp_listing_begin(&w->listing, files ? &w->files : NULL, directories ? &w->directories : NULL);
+	w->phase = LIST;
+	return 0;
+}
+
+/* The directory on top of the stack is in hand. False: there is none, or not this one. */
+static bool dir_take(struct amp_walk *w)
 {
 	struct amp_walk_frame f;
 
@@ -334,29 +375,27 @@ static bool dir_next(struct amp_walk *w)
 		amp_walk_rest(w);
 		return false;
 	}
-	if (mount_open(w) < 0)
-		return false;
 	w->dir = w->stack.top;
 	w->children = 0;
 	f = amp_walk_stack_get(&w->stack, w->dir, NULL);
-	w->dir_fd = w->by_names ? open_by_names(w, w->dir) : open_by_handle(w, w->dir);
-	if (w->dir_fd < 0 || (f.offset != 0 && lseek(w->dir_fd, f.offset, SEEK_SET) < 0)) {
-		dir_give_up(w, errno);
-		return false;
-	}
-	return true;
+	/* Taken up again after some of its subdirectories: its files were told the first time. */
+	if (begin_listing(w, !f.after, NULL, true, f.after) == 0)
+		return true;
+	dir_give_up(w, ENOMEM);
+	return false;
 }
 
-/* The next buffer of entries. False: the directory is at its end, or failed. */
-static bool dir_fill(struct amp_walk *w)
+/* Opens the directory in hand. False: there is none, or not this one. */
+static bool dir_open(struct amp_walk *w)
 {
-	ssize_t n = getdents64(w->dir_fd, w->buffer, BUFFER);
-
-	w->at = 0;
-	w->length = n > 0 ? (size_t)n : 0;
-	if (n > 0)
+	if (w->dir == AMP_WALK_NO_FRAME && !dir_take(w))
+		return false;
+	if (mount_open(w) < 0)
+		return false;
+	w->dir_fd = w->by_names ? open_by_names(w, w->dir) : open_by_handle(w, w->dir);
+	if (w->dir_fd >= 0)
 		return true;
-	dir_give_up(w, n == 0 ? ENOENT : errno);
+	dir_give_up(w, errno);
 	return false;
 }
 
@@ -462,25 +501,21 @@ static void add_directory(struct amp_walk *w, const char *name)
 		w->children++;
 }
 
-static void consider(struct amp_walk *w, const struct dirent64 *d)
+static void consider(struct amp_walk *w, const char *name)
 {
 	struct statx sx;
 
-	if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
-		return;
 	w->seen++;
-	if (d->d_type != DT_REG && d->d_type != DT_DIR && d->d_type != DT_UNKNOWN)
-		return;
-	if (look_at(w->dir_fd, d->d_name, 0, &sx) < 0) {
+	if (look_at(w->dir_fd, name, 0, &sx) < 0) {
 		entry_failed(w);
 		return;
 	}
 	if (elsewhere(w, &sx))
 		return;
 	if (S_ISDIR(sx.stx_mode))
-		add_directory(w, d->d_name);
-	else if (S_ISREG(sx.stx_mode))
-		add_file(w, d->d_name, &sx);
+		add_directory(w, name);
+	else if (S_ISREG(sx.stx_mode) && w->phase == TELL)
+		add_file(w, name, &sx);
 }
 
 /* Room for one more entry of any size in the batch. */
@@ -490,29 +525,80 @@ static bool batch_full(const struct amp_walk_batch *b, uint32_t budget)
 	       b->bytes + AMP_WALK_ENTRY_MAX > AMP_WALK_BATCH_BYTES;
 }
 
+static void list(struct amp_walk *w)
+{
+	int rc = amp_listing_step(&w->listing, w->dir_fd);
+
+	if (rc > 0)
+		return;
+	w->seen += w->listing.files ? w->listing.left : 0;
+	w->unreadable += rc < 0;
+	w->phase = w->listing.files ? TELL : PUSH;
+}
+
+/* All files that were listed are told: are there others? */
+static void told(struct amp_walk *w)
+{
+	const char *last = amp_names_last(&w->files);
+
+	if (!w->files.more)
+		w->phase = PUSH;
+	else if (begin_listing(w, true, last, false, NULL) < 0)
+		dir_give_up(w, ENOMEM);
+}
+
+static void tell(struct amp_walk *w, uint32_t budget)
+{
+	while (w->phase == TELL && w->dir_fd >= 0 && !w->reading && !batch_full(&w->batch, budget)) {
+		const char *name = amp_names_next(&w->files);
+
+		if (name)
+			consider(w, name);
+		else
+			told(w);
+	}
+}
+
 /* Children wait on the stack, so a wide directory is left and taken up again
- * after them; when the stack is half full, after each one. */
+ * after them; when the stack is nearly full, after each one. */
 static bool children_enough(const struct amp_walk *w)
 {
-	uint32_t limit = w->stack.size > w->stack.limit / 2 ? 1 : w->children_limit;
+	size_t left = w->stack.limit > w->stack.size ? w->stack.limit - w->stack.size : 0;
+	uint32_t limit = w->children_limit;
 
+	if (left < w->stack.limit / 4 || left < 2 * NAME_SIZE)
+		limit = 1;
+	else if (left < w->stack.limit / 2 && limit > CHILDREN_FEW)
+		limit = CHILDREN_FEW;
 	return w->children >= limit;
 }
 
-/* Goes through the buffer until it is empty, the batch full, the children enough or a file to be read. */
-static void dir_consume(struct amp_walk *w, uint32_t budget)
+/* Those behind the last one that was pushed are listed when it is taken up again. */
+static void dir_later(struct amp_walk *w)
 {
-	while (w->at < w->length && !w->reading && !batch_full(&w->batch, budget)) {
-		const struct dirent64 *d = (const struct dirent64 *)(const void *)(w->buffer + w->at);
+	if (amp_walk_stack_after(&w->stack, w->dir, amp_names_last(&w->directories)) < 0)
+		dir_give_up(w, ENOMEM);
+	else
+		dir_leave(w);
+}
 
-		w->at += d->d_reclen;
-		consider(w, d);
-		amp_walk_stack_set(&w->stack, w->dir, d->d_off, false);
-		if (children_enough(w)) {
-			dir_close(w);
+static void push(struct amp_walk *w)
+{
+	for (unsigned n = 0; n < SLICE && !children_enough(w); n++) {
+		const char *name = amp_names_next(&w->directories);
+
+		if (name) {
+			consider(w, name);
+		} else if (w->directories.more) {
+			dir_later(w);
+			return;
+		} else {
+			dir_over(w);
 			return;
 		}
 	}
+	if (children_enough(w))
+		dir_later(w);
 }
 
 bool amp_walk_step(struct amp_walk *w, uint32_t budget)
@@ -521,10 +607,14 @@ bool amp_walk_step(struct amp_walk *w, uint32_t budget)
 		return true;
 	if (w->reading)
 		file_go_on(w);
-	else if (w->dir_fd < 0 && !dir_next(w))
+	else if (w->dir_fd < 0 && !dir_open(w))
 		return w->over || w->batch.count > 0;
-	else if (w->at < w->length || dir_fill(w))
-		dir_consume(w, budget);
+	else if (w->phase == LIST)
+		list(w);
+	else if (w->phase == TELL)
+		tell(w, budget);
+	else
+		push(w);
 	if (w->reading)
 		return false;
 	if (batch_full(&w->batch, budget))

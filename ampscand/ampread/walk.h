@@ -10,8 +10,9 @@
  * Must not own: messages, credit over time, cancelling (walks.h).
  *
  * Memory is bounded whatever the tree: a directory hands at most so many
- * children to the stack at once and is taken up again at that place when they
- * have been walked. Nothing is open while a walk waits for credit.
+ * children to the stack at once and is taken up again behind the name of the
+ * last when they have been walked (listing.h says why by name). Nothing is open while a walk waits for
+ * credit.
  */
 #ifndef AMP_WALK_H
 #define AMP_WALK_H

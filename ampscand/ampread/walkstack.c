@@ -13,6 +13,8 @@ void amp_walk_stack_init(struct amp_walk_stack *s, size_t limit)
 
 void amp_walk_stack_free(struct amp_walk_stack *s)
 {
+	while (s->top != AMP_WALK_NO_FRAME)
+		amp_walk_stack_pop(s);
 	free(s->data);
 }
 
@@ -51,6 +53,7 @@ void amp_walk_stack_pop(struct amp_walk_stack *s)
 {
 	struct amp_walk_frame f = amp_walk_stack_get(s, s->top, NULL);
 
+	free(f.after);
 	s->size = s->top;
 	s->top = f.below;
 }
@@ -65,11 +68,28 @@ struct amp_walk_frame amp_walk_stack_get(const struct amp_walk_stack *s, uint32_
 	return f;
 }
 
-void amp_walk_stack_set(struct amp_walk_stack *s, uint32_t position, int64_t offset, bool read)
+static void set(struct amp_walk_stack *s, uint32_t position, struct amp_walk_frame f)
+{
+	memcpy(s->data + position, &f, sizeof(f));
+}
+
+int amp_walk_stack_after(struct amp_walk_stack *s, uint32_t position, const char *name)
+{
+	struct amp_walk_frame f = amp_walk_stack_get(s, position, NULL);
+	char *copy = strdup(name);
+
+	if (!copy)
+		return -1;
+	free(f.after);
+	f.after = copy;
+	set(s, position, f);
+	return 0;
+}
+
+void amp_walk_stack_read(struct amp_walk_stack *s, uint32_t position)
 {
 	struct amp_walk_frame f = amp_walk_stack_get(s, position, NULL);
 
-	f.offset = offset;
-	f.read = read;
-	memcpy(s->data + position, &f, sizeof(f));
+	f.read = true;
+	set(s, position, f);
 }

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 struct amp_walk_frame {
-	int64_t offset; /* where to read on, as lseek(2) takes it */
+	char *after; /* the stack's: of its subdirectories those behind this name are left; NULL: not begun */
 	uint32_t below; /* position of the frame beneath */
 	union {
 		int32_t type;	 /* of the handle */
@@ -44,6 +44,8 @@ void amp_walk_stack_pop(struct amp_walk_stack *s);
 
 /* The frame; what is behind it into bytes, unless NULL, which has room for it. */
 struct amp_walk_frame amp_walk_stack_get(const struct amp_walk_stack *s, uint32_t position, void *bytes);
-void amp_walk_stack_set(struct amp_walk_stack *s, uint32_t position, int64_t offset, bool read);
+/* Its subdirectories up to that name were pushed. 0, or -1: no memory. */
+int amp_walk_stack_after(struct amp_walk_stack *s, uint32_t position, const char *name);
+void amp_walk_stack_read(struct amp_walk_stack *s, uint32_t position);
 
 #endif

@@ -361,6 +361,27 @@ static void test_elsewhere(void **state)
 	rig_free();
 }
 
+/* A threat that was counted and taken away, when the walk that goes on does not find it any more. */
+static void test_taken_is_not_vanished(void **state)
+{
+	struct occurrence o = {.outcome = OUTCOME_THREAT, .size = 3};
+	struct demand_scan *d;
+
+	(void)state;
+	rig_new();
+	tree_make(2, 1);
+	d = scan_start("/top");
+	run_to_mark(1);
+	o.path = (char *)"/top/taken";
+	demand_threat(d, &o, "Some.Threat");
+	demand_rollback(d);
+	demand_count_odd(d, OUTCOME_VANISHED, "/top/taken");
+	demand_count_odd(d, OUTCOME_VANISHED, "/top/other");
+	assert_int_equal(d->now.kinds[OUTCOME_VANISHED], 1);
+	assert_int_equal(d->now.threats, 1);
+	rig_free();
+}
+
 /* Mounted just before: what ampmon tells of while the scan goes on is walked as well. */
 static void late_mount(bool told, unsigned walks)
 {
@@ -825,6 +846,7 @@ int main(void)
 		cmocka_unit_test(test_engine_loads_by_path),
 		cmocka_unit_test(test_tasks),
 		cmocka_unit_test(test_elsewhere),
+		cmocka_unit_test(test_taken_is_not_vanished),
 		cmocka_unit_test(test_late_mounts),
 		cmocka_unit_test(test_nowhere),
 		cmocka_unit_test(test_flash),

@@ -469,6 +469,52 @@ static void test_names_tree(void **state)
 	names_umount();
 }
 
+/* As test_tree's: what was told goes while the walk waits, on a file system that is read by position. */
+static void test_taken_meanwhile(void **state)
+{
+	static struct found f;
+	struct amp_walk *w;
+	uint64_t fsid;
+	char name[64];
+
+	(void)state;
+	RT_NEED();
+	mkdir(rt_path("ramfs"), 0700);
+	assert_int_equal(mount("rt9", rt_path("ramfs"), "ramfs", 0, NULL), 0);
+	assert_int_equal(amp_fsid_of_path(rt_path("ramfs"), &fsid), 0);
+	make_files("ramfs", 0, 2000);
+	/* Left for its subdirectories more than once, too. */
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "ramfs/d%u", i * 100);
+		mkdir(rt_path(name), 0700);
+	}
+	w = amp_walk_new(fsid, rt_path("ramfs"), strlen(rt_path("ramfs")), NULL, 0);
+	amp_walk_by_names(w);
+	amp_walk_set_limits(w, 1 << 20, 4);
+	memset(&f, 0, sizeof(f));
+	while (!amp_walk_over(w)) {
+		struct amp_walk_batch *b = amp_walk_batch(w);
+
+		if (!amp_walk_step(w, 100))
+			continue;
+		amp_walk_rest(w);
+		for (uint32_t i = 0; i < b->count; i++) {
+			unsigned n;
+
+			assert_int_equal(sscanf(b->entries[i].name, "f%u", &n), 1);
+			f.times[n]++;
+			snprintf(name, sizeof(name), "ramfs/f%u", n);
+			assert_int_equal(unlink(rt_path(name)), 0);
+		}
+		f.count += b->count;
+		amp_walk_batch_clear(w);
+	}
+	amp_walk_free(w);
+	assert_each_once(&f, 2000);
+	assert_int_equal(umount(rt_path("ramfs")), 0);
+	remove_all();
+}
+
 static void test_names_since(void **state)
 {
 	static struct found f;
@@ -868,6 +914,7 @@ int main(void)
 		cmocka_unit_test(test_names_content),
 		cmocka_unit_test(test_names_tree),
 		cmocka_unit_test(test_names_since),
+		cmocka_unit_test(test_taken_meanwhile),
 		cmocka_unit_test(test_names_replaced),
 		cmocka_unit_test(test_names_large),
 		cmocka_unit_test(test_names_unreadable),

@@ -1,17 +1,17 @@
 /*
- * ampscand/ampread/subdirs.c - names in order, in bounded memory (see subdirs.h).
+ * ampscand/ampread/names.c - names in order, in bounded memory (see names.h).
  */
-#include "subdirs.h"
+#include "names.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static bool comes_before(const struct amp_subdirs *s, uint32_t a, uint32_t b)
+static bool comes_before(const struct amp_names *s, uint32_t a, uint32_t b)
 {
 	return strcmp(s->text + s->at[a], s->text + s->at[b]) < 0;
 }
 
-static void swap(struct amp_subdirs *s, uint32_t a, uint32_t b)
+static void swap(struct amp_names *s, uint32_t a, uint32_t b)
 {
 	uint32_t was = s->at[a];
 
@@ -20,7 +20,7 @@ static void swap(struct amp_subdirs *s, uint32_t a, uint32_t b)
 }
 
 /* Of a heap of n with the last name on top: puts right what is at i. */
-static void sink(struct amp_subdirs *s, uint32_t i, uint32_t n)
+static void sink(struct amp_names *s, uint32_t i, uint32_t n)
 {
 	for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
 		if (child + 1 < n && comes_before(s, child, child + 1))
@@ -32,7 +32,7 @@ static void sink(struct amp_subdirs *s, uint32_t i, uint32_t n)
 }
 
 /* In place. qsort(3) asks the kernel how much memory there is, a call that ampread has not. */
-static void sort(struct amp_subdirs *s)
+static void sort(struct amp_names *s)
 {
 	for (uint32_t i = s->count / 2; i-- > 0;)
 		sink(s, i, s->count);
@@ -42,21 +42,28 @@ static void sort(struct amp_subdirs *s)
 	}
 }
 
-int amp_subdirs_begin(struct amp_subdirs *s, size_t limit, const char *from, bool with_from)
+int amp_names_begin(struct amp_names *s, size_t limit, const char *from, bool with_from)
 {
 	char *copy = from ? strdup(from) : NULL;
 
 	if (from && !copy)
 		return -1;
-	amp_subdirs_free(s);
+	amp_names_free(s);
 	s->limit = limit;
 	s->from = copy;
 	s->with_from = with_from;
 	return 0;
 }
 
+void amp_names_again(struct amp_names *s)
+{
+	s->size = 0;
+	s->count = s->next = 0;
+	s->more = false;
+}
+
 /* What comes first of the sorted names, about half of their bytes, into a text of its own. */
-static int keep_half(struct amp_subdirs *s)
+static int keep_half(struct amp_names *s)
 {
 	char *text = malloc(s->room);
 	uint32_t kept = 0;
@@ -81,7 +88,7 @@ static int keep_half(struct amp_subdirs *s)
 	return 0;
 }
 
-static int text_room(struct amp_subdirs *s, size_t n)
+static int text_room(struct amp_names *s, size_t n)
 {
 	size_t room = s->room ? s->room : 1024;
 	char *bigger;
@@ -98,7 +105,7 @@ static int text_room(struct amp_subdirs *s, size_t n)
 	return 0;
 }
 
-static int index_room(struct amp_subdirs *s)
+static int index_room(struct amp_names *s)
 {
 	uint32_t room = s->at_room ? s->at_room * 2 : 64;
 	uint32_t *bigger;
@@ -113,25 +120,25 @@ static int index_room(struct amp_subdirs *s)
 	return 0;
 }
 
-static size_t used(const struct amp_subdirs *s)
+static size_t used(const struct amp_names *s)
 {
 	return s->size + s->count * sizeof(*s->at);
 }
 
 /* Before where these begin. */
-static bool too_early(const struct amp_subdirs *s, const char *name)
+static bool too_early(const struct amp_names *s, const char *name)
 {
 	int order = s->from ? strcmp(name, s->from) : 1;
 
 	return order < 0 || (order == 0 && !s->with_from);
 }
 
-static bool too_late(const struct amp_subdirs *s, const char *name)
+static bool too_late(const struct amp_names *s, const char *name)
 {
 	return s->more && strcmp(name, s->text + s->top) >= 0;
 }
 
-int amp_subdirs_add(struct amp_subdirs *s, const char *name)
+int amp_names_add(struct amp_names *s, const char *name)
 {
 	size_t n = strlen(name) + 1;
 
@@ -151,7 +158,7 @@ int amp_subdirs_add(struct amp_subdirs *s, const char *name)
 	return 0;
 }
 
-void amp_subdirs_end(struct amp_subdirs *s)
+void amp_names_end(struct amp_names *s)
 {
 	char *text = s->size ? realloc(s->text, s->size) : NULL;
 	uint32_t *at = s->count ? realloc(s->at, s->count * sizeof(*at)) : NULL;
@@ -168,9 +175,9 @@ void amp_subdirs_end(struct amp_subdirs *s)
 	sort(s);
 }
 
-const char *amp_subdirs_next(struct amp_subdirs *s)
+const char *amp_names_next(struct amp_names *s)
 {
-	const char *last = amp_subdirs_last(s);
+	const char *last = amp_names_last(s);
 
 	/* A directory that is changed while it is read may tell a name twice. */
 	while (last && s->next < s->count && strcmp(last, s->text + s->at[s->next]) == 0)
@@ -178,17 +185,17 @@ const char *amp_subdirs_next(struct amp_subdirs *s)
 	return s->next < s->count ? s->text + s->at[s->next++] : NULL;
 }
 
-const char *amp_subdirs_last(const struct amp_subdirs *s)
+const char *amp_names_last(const struct amp_names *s)
 {
 	return s->next > 0 ? s->text + s->at[s->next - 1] : NULL;
 }
 
-size_t amp_subdirs_bytes(const struct amp_subdirs *s)
+size_t amp_names_bytes(const struct amp_names *s)
 {
 	return s->room + s->at_room * sizeof(*s->at);
 }
 
-void amp_subdirs_free(struct amp_subdirs *s)
+void amp_names_free(struct amp_names *s)
 {
 	free(s->text);
 	free(s->at);
