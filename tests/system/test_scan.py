@@ -79,7 +79,8 @@ def start(*argv):
 
 
 def show(ident):
-    return suite.cli("scan", "show", str(ident))[1] or {}
+    """Whoever answers may just have been killed."""
+    return wait_for("an answer to scan show", lambda: suite.cli("scan", "show", str(ident))[1])
 
 
 def wait_state(ident, *states, seconds=harness.SOON):
