@@ -14,7 +14,7 @@
  * recognised for certain (same device, number and a birth before the judged
  * change time: a number that was used again was born later) the times do not
  * count; its content cannot change while it runs (ETXTBSY). Through an overlay
- * the device says nothing (FACTS 10): there modification time counts too.
+ * the device says nothing: there modification time counts too.
  */
 #include "kill.h"
 

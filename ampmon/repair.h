@@ -1,5 +1,5 @@
 /*
- * ampmon/repair.h - what is to be caught up, and how far it is (DESIGN 3).
+ * ampmon/repair.h - what is to be caught up, and how far it is.
  * Owns: the list of repairs, the last good moment and its persistence with the
  * rest of ampmon.state, sending REPAIR and RUNNING to ampscand.
  * Must not own: walking or judging.

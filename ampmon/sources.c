@@ -22,7 +22,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MARGIN_NS    (2 * AMP_NS_PER_SEC) /* before the last good moment: DESIGN 3 */
+#define MARGIN_NS    (2 * AMP_NS_PER_SEC) /* before the last good moment */
 #define START_NS     (5 * AMP_NS_PER_SEC) /* what is marked later was mounted later */
 #define SLOW_MARK_NS (60 * AMP_NS_PER_SEC)
 #define STORE_NS     (10 * AMP_NS_PER_SEC)

@@ -1,12 +1,12 @@
 /*
  * ampquard/layers.h - is a directory inside a layer of some overlay?
  *
- * A file removed from a layer is still read through the mounted overlay (FACTS
- * 10b E4), so there it is emptied. Owns: finding the layers of every overlay
- * mounted in any mount namespace (mountinfo of one process of each), by device
- * and inode. Must not own: what follows. Never waits for a path that
- * users made: such layers are resolved from the kernel's cache only
- * (RESOLVE_CACHED), and one that cannot be is taken for possible.
+ * A file removed from a layer is still read through the mounted overlay, so
+ * there it is emptied. Owns: finding the layers of every overlay mounted in any
+ * mount namespace (mountinfo of one process of each), by device and inode. Must
+ * not own: what follows. Never waits for a path that users made: such layers are
+ * resolved from the kernel's cache only (RESOLVE_CACHED), and one that cannot be
+ * is taken for possible.
  */
 #ifndef AMPQUARD_LAYERS_H
 #define AMPQUARD_LAYERS_H

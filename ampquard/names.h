@@ -1,7 +1,7 @@
 /*
  * ampquard/names.h - taking names away from an inode, and only from it.
  *
- * Owns: the capture (DESIGN 6): a name is moved by renameat2(2) into a private
+ * Owns: the capture: a name is moved by renameat2(2) into a private
  * directory beside it that nobody else can enter, looked at there, and removed
  * or put back. A name that leads elsewhere is never removed, whatever others
  * do to it meanwhile. Must not own: the content, or which names there are.

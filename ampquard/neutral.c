@@ -1,7 +1,7 @@
 /*
  * ampquard/neutral.c - see neutral.h. The inode is reached through the
  * descriptor that was judged and through nothing else; opening with O_NONBLOCK
- * gives EAGAIN under a lease, which would stop us for 45 s otherwise (FACTS E12).
+ * gives EAGAIN under a lease, which would stop us for 45 s otherwise.
  */
 #include "neutral.h"
 

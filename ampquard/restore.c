@@ -3,7 +3,7 @@
  *
  * Owns: the order of a restore: the vault file is read to its end and proven
  * before anything is written; its hash is allowed, committed, and known to
- * ampscand before the file has its name (DESIGN 6); revoking. One at a time.
+ * ampscand before the file has its name; revoking. One at a time.
  * Must not own: how a file is placed (place.c) or dressed (meta.c).
  */
 #include "quard.h"

@@ -1,5 +1,5 @@
 /*
- * ampscand/brake.c - a signature that convicts many old files is held (DESIGN 5.9).
+ * ampscand/brake.c - a signature that convicts many old files is held.
  *
  * Owns: the signatures that are counted, hold or were released, the fault, the
  * record of them. Must not own: the files that were left alone (held.c), the

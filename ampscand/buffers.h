@@ -1,9 +1,9 @@
 /*
  * ampscand/buffers.h - events in hand, in memory that outlives this process.
  *
- * Owns: the layout of the memfd that ampmon keeps for ampscand's successor
- * (DESIGN 3, fd store): raw read buffers with one state word an event, and
- * parked records for events that take long. Must not own: what an event means.
+ * Owns: the layout of the memfd that ampmon keeps for ampscand's successor: raw
+ * read buffers with one state word an event, and parked records for events that
+ * take long. Must not own: what an event means.
  * The content is our predecessor's: every count in it is checked.
  */
 #ifndef AMPSCAND_BUFFERS_H

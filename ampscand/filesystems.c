@@ -63,7 +63,7 @@ static char *path_of_wire(const ProtobufCBinaryData *b)
 	return strndup(b->len ? (const char *)b->data : "", b->len);
 }
 
-/* Not tmpfs (FACTS 10 X3: a store through a mapping), nor what has no change time of its own. */
+/* Not tmpfs (a store through a mapping may change no time there), nor what has no change time of its own. */
 static bool times_tell(const char *type)
 {
 	static const char *const names[] = {"ext2", "ext3", "ext4",	"xfs",	 "btrfs",

@@ -1,6 +1,6 @@
 /*
  * ampscand/foundation.c - what this machine stands on: files that no signature
- * has killed or moved, whatever it says of them (DESIGN 5.9).
+ * has killed or moved, whatever it says of them.
  *
  * Owns: the table of paths and prefixes known here, the paths that ampmon tells
  * (what PID 1 runs and maps), the comparison, the fault. Must not own: what is
@@ -448,8 +448,8 @@ static bool is_roots(const struct amp_identity *id)
 
 /*
  * The same inode. Where the machine's own root is an overlay its files have
- * another device than the layer's by which they are judged (FACTS 10): there
- * number, size and change time must do, and nobody sets a change time.
+ * another device than the layer's by which they are judged: there number, size
+ * and change time must do, and nobody sets a change time.
  */
 static bool is_inode(const struct amp_identity *there, const struct amp_identity *file)
 {

@@ -3,8 +3,8 @@
  *
  * Owns: handing queued jobs to readers, whether a copy for the engine is asked
  * for, what each answer leads to (again later, given up, decided), the pause
- * after a long hash (DESIGN 5.5: after t the next waits 20 t, unless the file is
- * small by now). Must not own: what content means (decide.c), who scans it
+ * after a long hash (after t the next waits 20 t, unless the file is small by
+ * now). Must not own: what content means (decide.c), who scans it
  * (scan.c).
  */
 #include "scand.h"
@@ -417,7 +417,7 @@ static void on_identity(struct job *j, const Amp__ReadResult *r)
 
 bool judge_is_firm(const struct verdict *v)
 {
-	/* truncate(2) makes no event (FACTS 10b E1); who may write may do it. */
+	/* truncate(2) makes no event; who may write may do it. */
 	return v->identity.uid == 0 && (v->identity.mode & 022) == 0;
 }
 

@@ -273,7 +273,7 @@ static bool match_extension(struct rule *rule, const char *path)
 /*
  * The link's text only says where to look: what counts is that the process
  * runs the very inode which the host has at the path, and that only root can
- * change what is there (FACTS 10b E3).
+ * change what is there.
  */
 static bool match_process(struct rule *rule, const struct who *who)
 {

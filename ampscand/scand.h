@@ -403,7 +403,7 @@ void engine_missed_told(struct scand *s, int64_t since);
 /* Answer to AMP_MSG_CLI_DEFINITIONS. */
 int engine_definitions(struct amp_channel *ch, struct amp_message *m, void *arg);
 
-/* scan.c: content in workers' hands; two witnesses, voiding, sampling (DESIGN 5.7, 5.8) */
+/* scan.c: content in workers' hands; two witnesses, voiding, sampling */
 int scans_init(struct scand *s);
 void scans_free(struct scand *s);
 /* Takes the snapshot over. judge_scanned() is called later, never from here. owner: of the file.
@@ -419,7 +419,7 @@ void scans_release(struct scand *s, struct job *j);
 /* Bytes that copies of small files may still take: for who asks for them without a job. */
 uint64_t scans_room(const struct scand *s);
 
-/* foundation.c: what is never acted upon because a signature says so (DESIGN 5.9) */
+/* foundation.c: what is never acted upon because a signature says so */
 int foundation_init(struct scand *s);
 void foundation_free(struct scand *s);
 int foundation_paths(struct scand *s, const Amp__Foundation *f);

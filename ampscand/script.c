@@ -21,7 +21,7 @@ static const char *const env_path[] = {"/usr/local/sbin", "/usr/local/bin", "/us
 
 static bool same_program(const struct amp_identity *a, const struct amp_identity *b)
 {
-	/* st_dev differs when the program is seen through an overlay (FACTS 10b E13). */
+	/* st_dev differs when the program is seen through an overlay. */
 	return a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&
 	       a->ctime_ns == b->ctime_ns;
 }

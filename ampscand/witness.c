@@ -1,5 +1,5 @@
 /*
- * ampscand/witness.c - whose word is believed (DESIGN 5.8).
+ * ampscand/witness.c - whose word is believed.
  *
  * Owns: cases: a conviction needs a second witness, who was never used before;
  * if that one disagrees, a third, and the majority; one word in 64 that nothing was

@@ -409,7 +409,7 @@ static enum sent send_failed(int error)
 	switch (error) {
 	case EAGAIN:
 		return SOCKET_FULL;
-	/* Descriptors in flight are counted per uid, a dead sender's too (FACTS X6). */
+	/* Descriptors in flight are counted per uid, a dead sender's too. */
 	case ETOOMANYREFS:
 		amp_counter_add(&fds_delayed, 1);
 		return KERNEL_SHORT;

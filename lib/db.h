@@ -2,7 +2,7 @@
  * lib/db.h - holder of one SQLite database: open, pragmas, migrations, space.
  *
  * Owns: WAL and synchronous=FULL, the reserve file that is released when the
- * disk is full (DESIGN 6), user_version migrations, error classes. Must not own: any schema.
+ * disk is full, user_version migrations, error classes. Must not own: any schema.
  * A database is used by one thread at a time; it is locked against other processes.
  */
 #ifndef AMP_DB_H

@@ -1,5 +1,5 @@
 /*
- * lib/drop.c - the drop: from root's child to a room (drop.h, DESIGN 3).
+ * lib/drop.c - the drop: from root's child to a room (see drop.h).
  *
  * Owns: the order of the walls, each a row of `walls` below. Must not own:
  * which walls a room has (lib/role.c), the filter's content

@@ -1,7 +1,7 @@
 /*
  * lib/drop.h - the drop: from root's child to a room, in one function.
  *
- * Owns: the order of DESIGN 3 (view, rlimits, groups, ids, capabilities,
+ * Owns: the order of the walls (view, rlimits, groups, ids, capabilities,
  * proof that nothing can be regained, undumpable, no_new_privs, Landlock,
  * seccomp last). Must not own: which walls a room has (lib/role.c).
  */

@@ -40,8 +40,8 @@ bool amp_fileid_equal(const struct amp_fileid *a, const struct amp_fileid *b);
 
 /*
  * Same inode with the same content as far as times and size tell (no nlink,
- * mode). Nor the device: an overlay shows another one than its layer (FACTS 10b
- * E2); who compares across file systems compares them first.
+ * mode). Nor the device: an overlay shows another one than its layer; who
+ * compares across file systems compares them first.
  */
 bool amp_identity_same_content(const struct amp_identity *a, const struct amp_identity *b);
 
@@ -72,7 +72,7 @@ int amp_identity_from_wire(const Amp__Identity *wire, struct amp_identity *i);
 
 /*
  * statx(2) that never waits for a file server (AT_STATX_DONT_SYNC,
- * AT_NO_AUTOMOUNT; FACTS 10b E11). 0, or -1 and errno.
+ * AT_NO_AUTOMOUNT). 0, or -1 and errno.
  */
 int amp_statx_identity(int dirfd, const char *name, int flags, struct amp_identity *out);
 

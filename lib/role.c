@@ -1,5 +1,5 @@
 /*
- * lib/role.c - the role table itself (see role.h and DESIGN 2).
+ * lib/role.c - the role table itself (see role.h).
  */
 #include "role.h"
 

@@ -1,7 +1,7 @@
 /*
  * lib/role.h - the role table: who may do what, in one place.
  *
- * Owns: one row for every room (DESIGN 2). ampmon spawns from it, lib/drop.c
+ * Owns: one row for every room. ampmon spawns from it, lib/drop.c
  * builds the walls from it, `ampcli posture` prints it beside what the kernel
  * says and tests/system/walls compares the two. A new room is a new row.
  * Must not own: any code of a room.

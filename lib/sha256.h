@@ -1,6 +1,6 @@
 /*
- * lib/sha256.h - SHA-256 by OpenSSL's EVP, fetched once (FACTS 0: 3.6 us a
- * 4 KiB file against 4.0 with implicit fetching).
+ * lib/sha256.h - SHA-256 by OpenSSL's EVP, fetched once (3.6 us a 4 KiB file
+ * against 4.0 with implicit fetching).
  */
 #ifndef AMP_SHA256_H
 #define AMP_SHA256_H

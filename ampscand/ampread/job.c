@@ -109,7 +109,7 @@ static bool open_for_hash(struct amp_read_job *job)
 
 	if (mount < 0)
 		return false;
-	/* Non-blocking: whoever holds a lease would keep us for 45 s (FACTS 10 X1). */
+	/* Non-blocking: whoever holds a lease would keep us for 45 s. */
 	job->fd = amp_open_handle(mount, &job->handle, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	if (job->fd < 0)
 		failed(job, errno);

@@ -164,7 +164,7 @@ amp_read_status amp_open_path(int fd, const char *mount_point, char *buf, size_t
 	if (errno == ENAMETOOLONG || buf[0] != '/')
 		return AMP__READ_RESULT__STATUS__UNRESOLVED;
 	/* Through a mount of a part of the file system a name looks like a
-	 * host path and is none (FACTS 10b E3). */
+	 * host path and is none. */
 	return below(buf, mount_point) ? AMP__READ_RESULT__STATUS__OK : AMP__READ_RESULT__STATUS__UNRESOLVED;
 }
 

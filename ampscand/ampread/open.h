@@ -5,8 +5,8 @@
  *
  * Owns: the O_PATH fd of /proc, the meaning of errno for a result, and the
  * places: one directory fd for a file system while jobs of it are in hand. An
- * open directory makes umount(8) fail with EBUSY (FACTS 10b E1), so a place is
- * closed 200 ms after its last job and made anew at least every second.
+ * open directory makes umount(8) fail with EBUSY, so a place is closed 200 ms
+ * after its last job and made anew at least every second.
  * Must not own: what is read from an open file.
  */
 #ifndef AMP_OPEN_H

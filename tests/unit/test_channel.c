@@ -737,7 +737,7 @@ static void a_bad_descriptor_makes_no_channel(void **state)
 	amp_channel_free(NULL);
 }
 
-/* --- descriptors in flight (FACTS X6) ------------------------------------ */
+/* --- descriptors in flight ------------------------------------------------ */
 
 /* As a user without privilege and with few descriptors: the kernel refuses
  * more in flight, nothing is lost, nothing spins. */
