@@ -50,7 +50,9 @@ struct possible {
 };
 
 struct layers {
-	struct layer *known; /* sorted */
+	/* Tree of struct layer, each once: an image's layers belong to all its containers. No array
+	 * for qsort(3), which asks the kernel how much memory there is, a call that the room has not. */
+	void *known;
 	size_t known_count;
 	struct possible *possible;
 	size_t possible_count;
@@ -214,20 +216,38 @@ static bool room_for(struct layers *l)
 	return false;
 }
 
+static int compare_layers(const void *a, const void *b)
+{
+	const struct layer *x = a, *y = b;
+
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+static bool is_known(const struct layers *l, const struct stat *st)
+{
+	const struct layer key = {.dev = st->st_dev, .ino = st->st_ino};
+
+	return tfind(&key, &l->known, compare_layers) != NULL;
+}
+
 static void add_known(struct layers *l, int fd)
 {
-	struct layer *larger;
+	struct layer *one;
 	struct stat st;
 
-	if (fstat(fd, &st) < 0 || !room_for(l))
+	if (fstat(fd, &st) < 0 || is_known(l, &st) || !room_for(l))
 		return;
-	larger = realloc(l->known, (l->known_count + 1) * sizeof(*larger));
-	if (!larger) {
+	one = malloc(sizeof(*one));
+	if (one)
+		*one = (struct layer){.dev = st.st_dev, .ino = st.st_ino};
+	if (!one || !tsearch(one, &l->known, compare_layers)) {
 		too_many(l, "no memory");
+		free(one);
 		return;
 	}
-	l->known = larger;
-	larger[l->known_count++] = (struct layer){.dev = st.st_dev, .ino = st.st_ino};
+	l->known_count++;
 }
 
 /* Takes prefix over. NULL with memory left: anything. */
@@ -368,15 +388,6 @@ static void one_layer(const char *path, void *arg)
 		relative_layer(in, path);
 }
 
-static int compare_layers(const void *a, const void *b)
-{
-	const struct layer *x = a, *y = b;
-
-	if (x->dev != y->dev)
-		return x->dev < y->dev ? -1 : 1;
-	return x->ino < y->ino ? -1 : x->ino > y->ino;
-}
-
 static void resolve_all(const struct look *k)
 {
 	for (size_t i = 0; i < k->count; i++) {
@@ -385,8 +396,6 @@ static void resolve_all(const struct look *k)
 		layers_of_options(in.o->options, layer_base, k->overlays[i]);
 		layers_of_options(in.o->options, one_layer, &in);
 	}
-	if (k->l->known_count > 0)
-		qsort(k->l->known, k->l->known_count, sizeof(*k->l->known), compare_layers);
 }
 
 /* ---- overlays of a namespace ---- */
@@ -595,7 +604,7 @@ static void forget(struct layers *l)
 	for (size_t i = 0; i < l->possible_count; i++)
 		free(l->possible[i].prefix);
 	free(l->possible);
-	free(l->known);
+	tdestroy(l->known, free);
 	l->possible = NULL;
 	l->known = NULL;
 	l->possible_count = l->known_count = 0;
@@ -673,14 +682,6 @@ static bool possibly(const struct layers *l, const char *path)
 	return false;
 }
 
-static bool is_layer(const struct layers *l, const struct stat *st)
-{
-	const struct layer key = {.dev = st->st_dev, .ino = st->st_ino};
-
-	return l->known_count > 0 &&
-	       bsearch(&key, l->known, l->known_count, sizeof(key), compare_layers) != NULL;
-}
-
 /* Up to the root, whose parent it is itself. */
 static bool climb(const struct layers *l, int dir)
 {
@@ -692,7 +693,7 @@ static bool climb(const struct layers *l, int dir)
 
 		if (fstat(fd, &st) < 0)
 			break;
-		layer = is_layer(l, &st);
+		layer = is_known(l, &st);
 		top = i > 0 && st.st_dev == last.st_dev && st.st_ino == last.st_ino;
 		if (layer || top) {
 			close(fd);

@@ -367,6 +367,116 @@ static void many_namespaces(void **state)
 	layers_free(l);
 }
 
+#define MANY 100
+
+static void make_many(void)
+{
+	char name[64];
+
+	make_tree("nine");
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "nine/%u", i);
+		make_tree(name);
+	}
+}
+
+static const char *in_many(unsigned i, const char *sub)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "nine/%u/%s", i, sub);
+	return qt_path(name);
+}
+
+static void looks_at_many(void)
+{
+	struct layers *l = patient();
+	char name[64];
+
+	QT_CHECK(l != NULL);
+	layers_refresh(l);
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "nine/%u/lower/in", i);
+		QT_CHECK(contains(l, name));
+		snprintf(name, sizeof(name), "nine/%u/upper", i);
+		QT_CHECK(contains(l, name));
+		snprintf(name, sizeof(name), "nine/%u", i);
+		QT_CHECK(!contains(l, name));
+	}
+	QT_CHECK(!contains(l, "nine/lower/in"));
+	layers_free(l);
+}
+
+/* A host of many containers, looked at with no more system calls than the room has. */
+static void many_overlays(void **state)
+{
+	(void)state;
+	QT_NEED();
+	make_many();
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(mount_overlay(in_many(i, "lower"), in_many(i, "upper"), in_many(i, "work"),
+					       in_many(i, "at")),
+				 0);
+	qt_as_keeper(looks_at_many, true);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(umount(in_many(i, "at")), 0);
+}
+
+#define SHARED	 400 /* layers of an image */
+#define OF_IMAGE 50  /* its containers; more layers together than can be kept */
+
+static void shared_options(char text[4000])
+{
+	size_t n = (size_t)snprintf(text, 4000, "lowerdir=");
+
+	for (unsigned i = 0; i < SHARED; i++)
+		n += (size_t)snprintf(text + n, 4000 - n, "%s%03u", i ? ":" : "", i);
+}
+
+static void make_shared(void)
+{
+	char name[64];
+
+	close(qt_mkdir("ten", 0755));
+	for (unsigned i = 0; i < SHARED; i++) {
+		snprintf(name, sizeof(name), "ten/%03u", i);
+		close(qt_mkdir(name, 0755));
+	}
+	for (unsigned i = 0; i < OF_IMAGE; i++) {
+		snprintf(name, sizeof(name), "ten/at%u", i);
+		close(qt_mkdir(name, 0755));
+	}
+}
+
+/* The layers of one image are kept once, however many overlays have them. */
+static void shared_layers(void **state)
+{
+	int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct layers *l = patient();
+	char text[4000], name[64];
+
+	(void)state;
+	QT_NEED();
+	make_shared();
+	shared_options(text);
+	assert_int_equal(chdir(qt_path("ten")), 0);
+	for (unsigned i = 0; i < OF_IMAGE; i++) {
+		snprintf(name, sizeof(name), "at%u", i);
+		assert_int_equal(mount("qt", name, "overlay", 0, text), 0);
+	}
+	layers_refresh(l);
+	assert_true(contains(l, "ten/000"));
+	assert_true(contains(l, "ten/399"));
+	assert_false(contains(l, "ten"));
+	for (unsigned i = 0; i < OF_IMAGE; i++) {
+		snprintf(name, sizeof(name), "at%u", i);
+		assert_int_equal(umount(name), 0);
+	}
+	assert_int_equal(fchdir(here), 0);
+	close(here);
+	layers_free(l);
+}
+
 static void deep_directories(void **state)
 {
 	int dir, next;
@@ -423,6 +533,8 @@ static void slow_mounts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_overlays), /* first: what a process has called libc may not call again
+						  */
 		cmocka_unit_test(options),
 		cmocka_unit_test(own_namespace),
 		cmocka_unit_test(relative_layers),
@@ -431,6 +543,7 @@ int main(void)
 		cmocka_unit_test(links_not_cached),
 		cmocka_unit_test(as_the_room),
 		cmocka_unit_test(many_namespaces),
+		cmocka_unit_test(shared_layers),
 		cmocka_unit_test(deep_directories),
 		cmocka_unit_test(slow_mounts),
 	};
