@@ -13,6 +13,7 @@ ampquard_libampquard_a_SOURCES = \
 	ampquard/step.c ampquard/step.h \
 	ampquard/store.c ampquard/store.h ampquard/store_private.h \
 	ampquard/storelist.c ampquard/storereport.c ampquard/storerow.c ampquard/storetake.c \
+	ampquard/superblock.c ampquard/superblock.h \
 	ampquard/vault.c ampquard/vault.h \
 	ampquard/vaultformat.c ampquard/vaultformat.h
 

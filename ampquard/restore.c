@@ -14,6 +14,7 @@
 #include "meta.h"
 #include "place.h"
 #include "step.h"
+#include "superblock.h"
 #include "text.h"
 
 #include "proto/cli.pb-c.h"
@@ -698,28 +699,42 @@ void restore_ask(struct keeper *k, struct request *req)
 		open_entry(k);
 }
 
-/* A file that was restored is judged again, where it was put. */
-static bool judge_again(struct keeper *k, const struct entry *e)
+static void ask_judge_again(struct keeper *k, const struct entry *e, const struct amp_handle *h,
+			    uint64_t fsid)
 {
-	const char *slash = e->restored_to ? memrchr(e->restored_to, '/', e->restored_to_size) : NULL;
 	Amp__JudgeAgain m = AMP__JUDGE_AGAIN__INIT;
 	Amp__Handle wire;
-	struct amp_handle h;
-	size_t n = slash ? (size_t)(slash - e->restored_to) : 0;
-	int dir = slash ? place_directory(n ? e->restored_to : "/", n ? n : 1) : -1;
-	bool there;
 
-	if (dir < 0)
-		return false;
-	there = amp_handle_at(dir, slash + 1, 0, &h, NULL) == 0 && amp_fsid_of_fd(dir, &m.fsid) == 0;
-	close(dir);
-	if (!there)
-		return false;
-	amp_handle_to_wire(&h, &wire);
+	amp_handle_to_wire(h, &wire);
+	m.fsid = fsid;
 	m.handle = &wire;
 	m.path.data = (uint8_t *)e->restored_to;
 	m.path.len = e->restored_to_size;
 	say_scand(k, AMP_MSG_JUDGE_AGAIN, 0, message_copy(&m.base), false);
+}
+
+/* A file that was restored is judged again, where it was put. */
+static bool judge_again(struct keeper *k, const struct entry *e)
+{
+	const char *slash = e->restored_to ? memrchr(e->restored_to, '/', e->restored_to_size) : NULL;
+	struct amp_handle h;
+	uint64_t fsid;
+	size_t n = slash ? (size_t)(slash - e->restored_to) : 0;
+	int dir = slash ? place_directory(n ? e->restored_to : "/", n ? n : 1) : -1;
+	bool there, as_found;
+
+	if (dir < 0)
+		return false;
+	there = amp_handle_at(dir, slash + 1, 0, &h, NULL) == 0 && amp_fsid_of_fd(dir, &fsid) == 0;
+	as_found = there && fsid != e->file.fsid && superblock_is(dir, &h, e->file.fsid);
+	close(dir);
+	if (!there)
+		return false;
+	/* Of a file in a subvolume ampscand may know the file system by another fsid, which the row
+	 * has. What is of one that it does not know it leaves alone. */
+	ask_judge_again(k, e, &h, fsid);
+	if (as_found)
+		ask_judge_again(k, e, &h, e->file.fsid);
 	return true;
 }
 

@@ -15,6 +15,7 @@
 #include "neutral.h"
 #include "place.h"
 #include "step.h"
+#include "superblock.h"
 #include "text.h"
 
 #include "proto/types.h"
@@ -503,15 +504,14 @@ static enum next on_open(struct keeper *k, struct taking *t)
 	return WAIT;
 }
 
-/* Is it the inode that was judged? */
+/* Is it the inode that was judged? A handle means a file within one file system only. */
 static bool is_the_file(const struct taking *t, struct stat *st)
 {
 	struct amp_handle h;
-	uint64_t fsid;
 
 	return fstat(t->file, st) == 0 && S_ISREG(st->st_mode) && amp_handle_of_fd(t->file, &h) == 0 &&
-	       amp_handle_equal(&h, &t->entry->file.handle) && amp_fsid_of_fd(t->file, &fsid) == 0 &&
-	       fsid == t->entry->file.fsid;
+	       amp_handle_equal(&h, &t->entry->file.handle) &&
+	       superblock_is(t->file, &h, t->entry->file.fsid);
 }
 
 static int64_t mtime_of(const struct stat *st)

@@ -15,6 +15,8 @@
 #include "proto/types.h"
 
 #include <event2/event.h>
+#include <linux/btrfs.h>
+#include <sys/ioctl.h>
 
 #define EVIL "this content is listed"
 #define ONE  "0b1f4e2a-1111-8000-8000-000000000001"
@@ -25,7 +27,10 @@ struct rig {
 	struct amp_iothread *io;
 	struct keeper *k;
 	char data[80], path[200];
-	int files; /* the directory they are in */
+	int files;	  /* the directory they are in */
+	int mount;	  /* that they are opened through; -1: files is as good */
+	uint64_t fsid;	  /* that they are told to be on; 0: their own */
+	bool fsid_judged; /* JUDGE_AGAIN named that one */
 	uint64_t ids;
 	bool hold_kills; /* they are not answered */
 	bool without_link;
@@ -86,7 +91,7 @@ static int open_handle(const Amp__Handle *wire, int flags)
 	k.h.handle_bytes = h.size;
 	k.h.handle_type = h.type;
 	memcpy(k.bytes, h.bytes, h.size);
-	return open_by_handle_at(rig->files, &k.h, flags | O_CLOEXEC);
+	return open_by_handle_at(rig->mount >= 0 ? rig->mount : rig->files, &k.h, flags | O_CLOEXEC);
 }
 
 static void answer_open(uint64_t id, const Amp__Open *ask)
@@ -111,9 +116,10 @@ static void told(const struct effect *e)
 		answer_open(e->id, (const Amp__Open *)e->body);
 	else if (e->type == AMP_MSG_ALLOW)
 		request(keeper_allow_ack, e->id, NULL, -1, -1);
-	else if (e->type == AMP_MSG_JUDGE_AGAIN)
+	else if (e->type == AMP_MSG_JUDGE_AGAIN) {
 		rig->judged++;
-	else if (e->type == AMP_MSG_KILL_AGAIN) {
+		rig->fsid_judged |= ((const Amp__JudgeAgain *)e->body)->fsid == rig->fsid;
+	} else if (e->type == AMP_MSG_KILL_AGAIN) {
 		rig->kills++;
 		rig->kill_id = e->id;
 		if (!rig->hold_kills)
@@ -173,17 +179,27 @@ static void open_keeper(void)
 	assert_true(keeper_ready(rig->k));
 }
 
-static int set_up(void **state)
+static void files_are(int fd)
 {
 	char link[64];
 	ssize_t n;
 
+	rig->files = fd;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlinkat(AT_FDCWD, link, rig->path, sizeof(rig->path) - 1);
+	assert_true(n > 0);
+	rig->path[n] = '\0';
+}
+
+static int set_up(void **state)
+{
 	if (qt_each(state) != 0)
 		return -1;
 	if (!qt_able)
 		return 0;
 	rig = calloc(1, sizeof(*rig));
 	assert_non_null(rig);
+	rig->mount = -1;
 	amp_log_open("ampquard", STDERR_FILENO, AMP_LOG_ERROR);
 	amp_db_setup();
 	assert_int_equal(amp_sha256_setup(), 0);
@@ -194,12 +210,18 @@ static int set_up(void **state)
 	snprintf(rig->data, sizeof(rig->data), "/proc/self/fd/%d/vault", qt_fd);
 	assert_int_equal(mkdirat(qt_fd, "vault", 0700), 0);
 	assert_int_equal(mkdirat(qt_fd, "files", 0755), 0);
-	rig->files = openat(qt_fd, "files", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", rig->files);
-	n = readlinkat(AT_FDCWD, link, rig->path, sizeof(rig->path) - 1);
-	assert_true(n > 0);
+	files_are(openat(qt_fd, "files", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	open_keeper();
 	return 0;
+}
+
+static void leave_btrfs(void)
+{
+	if (rig->mount < 0)
+		return;
+	close(rig->mount);
+	rig->mount = -1;
+	umount2(qt_path("btrfs"), MNT_DETACH);
 }
 
 static int tear_down(void **state)
@@ -211,6 +233,7 @@ static int tear_down(void **state)
 		amp_iothread_free(rig->io);
 		event_base_free(rig->base);
 		close(rig->files);
+		leave_btrfs();
 		free(rig);
 	}
 	rig = NULL;
@@ -253,6 +276,8 @@ static void take(const char *name, const char *detection_id)
 	assert_int_equal(amp_statx_identity(fd, "", AT_EMPTY_PATH, &id), 0);
 	assert_int_equal(amp_fsid_of_fd(fd, &t.fsid), 0);
 	close(fd);
+	if (rig->fsid)
+		t.fsid = rig->fsid;
 	amp_handle_to_wire(&h, &file);
 	amp_handle_to_wire(&d, &directory);
 	amp_identity_to_wire(&id, &identity);
@@ -492,6 +517,143 @@ static void test_restored_stays(void **state)
 	assert_int_equal(state_now(), ENTRY_DONE);
 }
 
+/* A new subvolume, open. */
+static int subvolume(int dir, const char *name)
+{
+	struct btrfs_ioctl_vol_args args = {0};
+	int fd;
+
+	snprintf(args.name, sizeof(args.name), "%s", name);
+	assert_int_equal(ioctl(dir, BTRFS_IOC_SUBVOL_CREATE, &args), 0);
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static bool mount_btrfs(void)
+{
+	const char *point = qt_path("btrfs"), *image = qt_path("btrfs.img");
+	char command[1024];
+
+	snprintf(command, sizeof(command),
+		 "{ mkdir -p %s && rm -f %s && truncate -s 128M %s && mkfs.btrfs -q -f -m single %s && "
+		 "mount -o loop %s %s; } >/dev/null 2>&1",
+		 point, image, image, image, image, point);
+	if (system(command) != 0)
+		return false;
+	rig->mount = open(qt_path("btrfs"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(rig->mount >= 0);
+	return true;
+}
+
+/* The files are in a subvolume of the subvolume "outer", and nothing mounts it. */
+static bool in_subvolume(void)
+{
+	int outer;
+
+	if (!mount_btrfs())
+		return false;
+	outer = subvolume(rig->mount, "outer");
+	close(rig->files);
+	files_are(subvolume(outer, "inner"));
+	close(outer);
+	assert_int_equal(amp_fsid_of_fd(rig->mount, &rig->fsid), 0);
+	return true;
+}
+
+#define NEED_BTRFS()                                                                                         \
+	do {                                                                                                 \
+		QT_NEED();                                                                                   \
+		if (!in_subvolume()) {                                                                       \
+			SKIP_WITHOUT("mkfs.btrfs, or a loop device for it");                                 \
+			return;                                                                              \
+		}                                                                                            \
+	} while (0)
+
+/* Its f_fsid is not the one that events have, which is the mount's. */
+static void test_subvolume(void **state)
+{
+	Amp__CliRevoke ask = AMP__CLI_REVOKE__INIT;
+	uint8_t sha[AMP_SHA256_SIZE];
+	uint64_t own;
+
+	(void)state;
+	NEED_BTRFS();
+	assert_int_equal(amp_fsid_of_fd(rig->files, &own), 0);
+	assert_true(own != rig->fsid);
+	evil("a");
+	take("a", ONE);
+	assert_true(rounds());
+	assert_string_equal(rig->faults, "");
+	assert_int_equal(size_of("a"), -1);
+	assert_int_equal(state_now(), ENTRY_DONE);
+	restore();
+	assert_int_equal(size_of("a"), sizeof(EVIL) - 1);
+	hash(EVIL, sha);
+	ask.sha256.data = sha;
+	ask.sha256.len = sizeof(sha);
+	request(keeper_revoke, ++rig->ids, &ask.base, -1, -1);
+	drain();
+	assert_true(rig->fsid_judged);
+}
+
+/* Whose mount is one of a subvolume itself. */
+static void test_subvolume_mounted(void **state)
+{
+	(void)state;
+	NEED_BTRFS();
+	assert_int_equal(mount(qt_path("btrfs/outer"), qt_path("btrfs/outer"), NULL, MS_BIND, NULL), 0);
+	close(rig->mount);
+	rig->mount = open(qt_path("btrfs/outer"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(amp_fsid_of_fd(rig->mount, &rig->fsid), 0);
+	evil("a");
+	take("a", ONE);
+	assert_true(rounds());
+	assert_int_equal(size_of("a"), -1);
+	assert_int_equal(state_now(), ENTRY_DONE);
+}
+
+/* A handle means another file on another file system: it stays. */
+static void stays_of(uint64_t fsid)
+{
+	rig->fsid = fsid;
+	evil("a");
+	take("a", ONE);
+	assert_true(rounds());
+	assert_non_null(strstr(rig->reports, "quarantine_failed"));
+	assert_int_equal(size_of("a"), sizeof(EVIL) - 1);
+	assert_int_equal(state_now(), ENTRY_INTENT);
+}
+
+static void test_other_filesystem(void **state)
+{
+	(void)state;
+	QT_NEED();
+	assert_int_equal(amp_fsid_of_fd(rig->files, &rig->fsid), 0);
+	stays_of(rig->fsid ^ (uint64_t)256 << 32); /* what a subvolume of btrfs would do */
+}
+
+static void test_other_btrfs(void **state)
+{
+	uint64_t here;
+
+	(void)state;
+	NEED_BTRFS();
+	here = rig->fsid;
+	leave_btrfs();
+	assert_true(in_subvolume());
+	assert_true(rig->fsid != here);
+	stays_of(here);
+}
+
+/* What makes the difference must be a subvolume's id. */
+static void test_no_subvolume(void **state)
+{
+	(void)state;
+	NEED_BTRFS();
+	stays_of(rig->fsid ^ (uint64_t)2 << 32);
+}
+
 /* What is copied at the same time has room together, not each for itself. */
 static void test_room_together(void **state)
 {
@@ -560,9 +722,20 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		CASE(test_taken),	   CASE(test_same_detection_again), CASE(test_huge),
-		CASE(test_stored),	   CASE(test_unlinked_meanwhile),   CASE(test_linked_again),
-		CASE(test_restored_stays), CASE(test_room_together),	    CASE(test_no_hurry),
+		CASE(test_taken),
+		CASE(test_same_detection_again),
+		CASE(test_huge),
+		CASE(test_stored),
+		CASE(test_unlinked_meanwhile),
+		CASE(test_linked_again),
+		CASE(test_subvolume),
+		CASE(test_subvolume_mounted),
+		CASE(test_other_filesystem),
+		CASE(test_other_btrfs),
+		CASE(test_no_subvolume),
+		CASE(test_restored_stays),
+		CASE(test_room_together),
+		CASE(test_no_hurry),
 	};
 
 	return cmocka_run_group_tests(tests, qt_setup, qt_teardown);
