@@ -442,7 +442,7 @@ static void add_engine(struct mon *m, const struct mon_slot *s, Amp__Conf *conf,
 	conf->engine_workers = m->conf->engine_workers;
 	conf->engine_memory = m->conf->engine_memory;
 	conf->engine_reload_after = m->conf->engine_reload_after;
-	m->definitions_there = m->conf->definitions_there;
+	memcpy(m->engine_dirs, m->conf->definitions_ids, sizeof(m->engine_dirs));
 }
 
 static void send_conf(struct mon *m, struct mon_slot *s)

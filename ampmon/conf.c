@@ -235,13 +235,14 @@ static int default_definitions(struct mon_conf *c)
 	return list[0] && asprintf(&list[1], "%s/definitions", c->etc_dir) >= 0 ? 0 : -1;
 }
 
-static void note_definitions(struct mon_conf *c)
+void mon_conf_look(char *const *dirs, struct mon_dir_id ids[MON_DEFINITIONS_MAX])
 {
 	struct stat st;
 
-	for (unsigned i = 0; c->definitions[i]; i++)
-		if (stat(c->definitions[i], &st) == 0 && S_ISDIR(st.st_mode))
-			c->definitions_there |= 1U << i;
+	memset(ids, 0, MON_DEFINITIONS_MAX * sizeof(*ids));
+	for (unsigned i = 0; dirs[i] && i < MON_DEFINITIONS_MAX; i++)
+		if (stat(dirs[i], &st) == 0 && S_ISDIR(st.st_mode))
+			ids[i] = (struct mon_dir_id){.dev = st.st_dev, .ino = st.st_ino};
 }
 
 /* Each entry by its true name: events are compared with host paths. */
@@ -272,7 +273,7 @@ static int check_whole(struct mon_conf *c, const unsigned *lines, char *err, siz
 		snprintf(err, size, "%s: definitions: memory is short; try again", c->path);
 		return -1;
 	}
-	note_definitions(c);
+	mon_conf_look(c->definitions, c->definitions_ids);
 	if (canonical_watch(c) < 0) {
 		snprintf(err, size, "%s: watch: a directory went away: %s; try again", c->path,
 			 strerror(errno));

@@ -14,6 +14,12 @@
 
 #define MON_DEFINITIONS_MAX 8U
 
+/* Which directory it is; ino 0: there is none. */
+struct mon_dir_id {
+	dev_t dev;
+	ino_t ino;
+};
+
 struct mon_conf {
 	char *path; /* of the file itself */
 	enum amp_log_level log_level;
@@ -33,16 +39,19 @@ struct mon_conf {
 	uint64_t quarantine_max_size; /* bytes */
 	unsigned quarantine_days;
 	bool engine;
-	char **definitions;	    /* directories, NULL-terminated, at most MON_DEFINITIONS_MAX */
-	unsigned definitions_there; /* bits: those that were there when the file was read */
-	unsigned engine_workers;    /* 0: by the processors */
-	uint64_t engine_memory;	    /* bytes that a scan may take */
+	char **definitions; /* directories, NULL-terminated, at most MON_DEFINITIONS_MAX */
+	/* Of those directories, as they were last looked at. */
+	struct mon_dir_id definitions_ids[MON_DEFINITIONS_MAX];
+	unsigned engine_workers; /* 0: by the processors */
+	uint64_t engine_memory;	 /* bytes that a scan may take */
 	bool engine_reload_after;
 };
 
 /* Reads and checks path (refused if others than root can write it or its
  * directory). NULL and a sentence in err that names key, line and remedy. */
 struct mon_conf *mon_conf_load(const char *path, char *err, size_t size);
+/* Which directories these are; ids has one for each, and zeros behind them. stat(2) may wait for a server. */
+void mon_conf_look(char *const *dirs, struct mon_dir_id ids[MON_DEFINITIONS_MAX]);
 void mon_conf_free(struct mon_conf *c);
 void mon_conf_print(const struct mon_conf *c, FILE *out); /* effective values, in the file's form */
 

@@ -5,6 +5,7 @@ ampmon_libampmon_a_SOURCES = \
 	ampmon/cli.c \
 	ampmon/conf.c ampmon/conf.h \
 	ampmon/control.c \
+	ampmon/definitions.c \
 	ampmon/dirs.c \
 	ampmon/events.c \
 	ampmon/faults.c ampmon/faults.h \

@@ -458,7 +458,8 @@ static int build(struct mon *m, char *err, size_t size)
 	if (load_state(m, err, size) != 0 || make_places(m, err, size) != 0 || mon_inforce_new(m) != 0)
 		return -1;
 	mon_events_policy(m);
-	if (mon_sources_new(m, err, size) != 0 || mon_children_new(m) != 0 || make_cli(m, err, size) != 0)
+	if (mon_sources_new(m, err, size) != 0 || mon_children_new(m) != 0 || mon_definitions_new(m) != 0 ||
+	    make_cli(m, err, size) != 0)
 		return -1;
 	snprintf(err, size, "a thread of ampmon cannot be started");
 	if (amp_log_start_thread() != 0 || amp_iothread_start(m->io) != 0)
@@ -481,6 +482,7 @@ static void unmake(struct mon *m)
 		amp_iothread_free(m->io); /* waits for what is queued */
 	m->io = NULL;
 	mon_cli_free(m);
+	mon_definitions_free(m);
 	if (m->children)
 		mon_children_free(m);
 	mon_sources_free(m);

@@ -39,10 +39,11 @@ struct mon {
 	struct mon_conf *conf;
 	struct mon_user users[AMP_ROLE_COUNT];
 	gid_t cli_gid;
-	unsigned definitions_there; /* as of the conf that the running ampengine has */
-	pid_t guard;		    /* 0: none */
-	unsigned restarts;	    /* of ampmon itself, by its guard */
-	int64_t since_ns;	    /* realtime of its start */
+	struct mon_dir_id
+		engine_dirs[MON_DEFINITIONS_MAX]; /* of signatures, that the running ampengine was given */
+	pid_t guard;				  /* 0: none */
+	unsigned restarts;			  /* of ampmon itself, by its guard */
+	int64_t since_ns;			  /* realtime of its start */
 	struct mon_state state;
 	bool first_start; /* there was no state: what lay there before is not looked through */
 	struct amp_iothread *io;
@@ -56,6 +57,7 @@ struct mon {
 	struct mon_inforce *inforce;
 	struct mon_sources *sources;
 	struct mon_foundation *foundation;
+	struct mon_definitions *definitions;
 	struct mon_keep *keep;
 	struct mon_cli *cli;
 	struct event *tick, *feed, *sig_term, *sig_int, *sig_hup, *guard_gone;
@@ -172,6 +174,12 @@ const struct mon_policy *mon_inforce_policy(const struct mon *m); /* NULL: the b
 /* --- cli.c */
 int mon_cli_new(struct mon *m, int listen_fd);
 void mon_cli_free(struct mon *m);
+
+/* --- definitions.c: directories of signatures that are there later, or are others */
+int mon_definitions_new(struct mon *m);
+void mon_definitions_free(struct mon *m);
+/* Is one of them there now that was not given, or was another then? */
+bool mon_definitions_differ(const struct mon_dir_id *now, const struct mon_dir_id *given);
 
 /* --- reload.c */
 void mon_reload(struct mon *m);

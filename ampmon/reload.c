@@ -143,7 +143,7 @@ static bool engine_is_to_be_replaced(const struct mon *m, const struct mon_conf 
 	const struct mon_conf *new = m->conf;
 
 	return !same_texts(new->definitions, old->definitions) ||
-	       (new->definitions_there & ~m->definitions_there) != 0 ||
+	       mon_definitions_differ(new->definitions_ids, m->engine_dirs) ||
 	       new->engine_workers != old->engine_workers || new->engine_memory != old->engine_memory ||
 	       new->engine_reload_after != old->engine_reload_after;
 }

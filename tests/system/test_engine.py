@@ -420,6 +420,25 @@ def case_without_signatures():
     suite.wait_detected(again(path))
 
 
+def case_a_directory_that_comes_later():
+    """freshclam is installed after the suite: its directory was not there. And one in the place of another."""
+    global suite
+    suite.stop()
+    later = harness.BASE + "/comes-later"
+    suite = new_suite(harness.BASE, "later", dirs=[later])
+    wait_for("the fault", lambda: suite.fault(19))
+    harness.definitions(later)
+    suite.wait_engine()
+    wait_for("the fault to clear", lambda: not suite.fault(19))
+    suite.wait_detected(write(w + "/later", harness.infected("later")))
+    room = suite.engine()[0]
+    os.rename(later, later + "-old")
+    harness.definitions(later, harness.md5_line(b"of the other directory\n", "Amp.Test.Other"))
+    wait_for("another room", lambda: suite.engine()[0] not in (None, room))
+    suite.wait_engine()
+    suite.wait_detected(write(w + "/other", b"of the other directory\n"))
+
+
 def case_with_the_engine_off():
     global suite
     suite.stop()

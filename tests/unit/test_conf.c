@@ -172,7 +172,8 @@ static void check_every_key(const struct mon_conf *c)
 	assert_string_equal(c->definitions[1], "/nowhere-at-all");
 	assert_string_equal(c->definitions[2], "/etc");
 	assert_null(c->definitions[3]);
-	assert_int_equal(c->definitions_there, 5); /* the second is not there */
+	assert_true(c->definitions_ids[0].ino && c->definitions_ids[2].ino);
+	assert_false(c->definitions_ids[1].ino); /* is not there */
 	assert_int_equal(c->engine_workers, 3);
 	assert_int_equal(c->engine_memory, 67108864);
 	assert_true(c->engine_reload_after);
