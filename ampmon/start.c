@@ -75,20 +75,36 @@ static int parse(int argc, char **argv, struct options *o)
 	return MON_EXIT_REFUSED;
 }
 
-/* The policy is part of what `-n` is asked about. */
-static int check_policy(const struct mon_conf *c)
+static int check_policy(const struct mon_conf *c, const char *name)
 {
 	char err[512];
-	struct mon_policy *p = mon_policy_load(c, c->policy, err, sizeof(err));
+	struct mon_policy *p = mon_policy_load(c, name, err, sizeof(err));
 
 	if (!p) {
-		fprintf(stderr, "ampmon: policy %s: %s\n", c->policy, err);
+		fprintf(stderr, "ampmon: policy %s: %s\n", name, err);
 		return MON_EXIT_REFUSED;
 	}
 	for (char **problem = mon_policy_problems(p); *problem; problem++)
 		fprintf(stderr, "ampmon: %s\n", *problem);
 	mon_policy_free(p);
 	return MON_EXIT_OK;
+}
+
+/* Policies are part of what `-n` is asked about: the configuration's, and the one that `ampcli policy
+ * use` has put in its place. */
+static int check_policies(const struct mon_conf *c)
+{
+	struct mon_state state;
+	char err[512];
+	bool fresh;
+	int code = check_policy(c, c->policy);
+
+	if (mon_state_load(c, &state, &fresh, err, sizeof(err)) != 0 || !state.policy[0] ||
+	    strcmp(state.policy, c->policy) == 0)
+		return code;
+	if (check_policy(c, state.policy) != MON_EXIT_OK)
+		code = MON_EXIT_REFUSED;
+	return code;
 }
 
 /* No reason to refuse: the users may be made later. */
@@ -110,7 +126,7 @@ static int check(struct mon_conf *c)
 
 	mon_conf_print(c, stdout);
 	check_users(c);
-	code = check_policy(c);
+	code = check_policies(c);
 	mon_conf_free(c);
 	return code;
 }

@@ -210,6 +210,16 @@ def case_a_broken_policy_is_refused_and_the_old_one_stays():
     wait_for("fault 8 after a start", lambda: faults(s, 8))
     wait_for("readiness", lambda: s.status()["protected"])
     s.wait_detected(write(d + "/built-in", harness.eicar()))
+    # -n is asked of the policy that was chosen, too.
+    with open(path, "w") as f:
+        f.write(good)
+    check(s.cli("policy", "use", "audit")[0] == DONE, "policy use")
+    s.stop()
+    with open(s.etc + "/policies/audit.conf", "w") as f:
+        f.write("broken")
+    checked = run(s.bin + "/ampmon", "-n", "-c", s.conf, check=False)
+    text = checked.stdout.decode()
+    check(checked.returncode == REFUSED and "policy audit: " in text, "-n: %d %r" % (checked.returncode, text))
 
 
 def case_a_second_ampmon_is_refused():
