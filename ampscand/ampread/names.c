@@ -155,6 +155,7 @@ int amp_names_add(struct amp_names *s, const char *name)
 	memcpy(s->text + s->size, name, n);
 	s->at[s->count++] = (uint32_t)s->size;
 	s->size += n;
+	s->sorted = false;
 	return 0;
 }
 
@@ -172,7 +173,9 @@ void amp_names_end(struct amp_names *s)
 		s->at = at;
 		s->at_room = s->count;
 	}
-	sort(s);
+	if (!s->sorted)
+		sort(s);
+	s->sorted = true;
 }
 
 const char *amp_names_next(struct amp_names *s)

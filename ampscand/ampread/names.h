@@ -20,9 +20,10 @@ struct amp_names {
 	uint32_t *at; /* where in the text */
 	uint32_t count, at_room;
 	uint32_t next;
-	uint32_t top;	/* more: where the last one kept is */
-	size_t limit;	/* bytes of both */
-	bool more;	/* others come after these */
+	uint32_t top; /* more: where the last one kept is */
+	size_t limit; /* bytes of both */
+	bool more;    /* others come after these */
+	bool sorted;
 	char *from;	/* those before it are not taken; NULL: all are */
 	bool with_from; /* it itself is */
 };
@@ -33,7 +34,7 @@ int amp_names_begin(struct amp_names *s, size_t limit, const char *from, bool wi
 int amp_names_add(struct amp_names *s, const char *name);
 /* Empties it: the same names are to be added from the first again. */
 void amp_names_again(struct amp_names *s);
-/* All were added. */
+/* All were added; more may be, and this called again, as long as none was taken. */
 void amp_names_end(struct amp_names *s);
 
 /* The next name, valid until the next begin or free; NULL: none of these is left. */

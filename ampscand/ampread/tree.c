@@ -309,8 +309,15 @@ static Amp__WalkOdd__Kind kind_of_mount(const struct statx *sx)
 	return AMP__WALK_ODD__KIND__MOUNT;
 }
 
-/* A name that was listed. A directory that has taken a file's place is another matter: it came after the
- * list. */
+/* A directory is where a file was: it is walked with those that were listed. */
+static void is_directory_now(struct amp_tree *t, const char *name)
+{
+	if (t->phase != TELL)
+		odd(t, AMP__WALK_ODD__KIND__VANISHED, name);
+	else if (amp_names_add(&amp_tree_levels_last(&t->levels)->names, name) < 0)
+		fail(t, "no memory", 0);
+}
+
 static void tell(struct amp_tree *t, const char *name)
 {
 	struct statx sx;
@@ -319,7 +326,7 @@ static void tell(struct amp_tree *t, const char *name)
 	if (amp_tree_look(t->dir_fd, name, 0, &sx) < 0)
 		odd_failed(t, name);
 	else if (S_ISDIR(sx.stx_mode))
-		odd(t, AMP__WALK_ODD__KIND__VANISHED, name);
+		is_directory_now(t, name);
 	else if (!S_ISREG(sx.stx_mode))
 		odd(t, S_ISLNK(sx.stx_mode) ? AMP__WALK_ODD__KIND__SYMLINK : AMP__WALK_ODD__KIND__SPECIAL,
 		    name);
@@ -454,6 +461,7 @@ static void told(struct amp_tree *t)
 		return;
 	}
 	amp_names_free(&t->files);
+	amp_tree_levels_named(&t->levels); /* some may have come */
 	t->phase = NEXT;
 }
 
@@ -517,7 +525,7 @@ static bool may_enter(struct amp_tree *t, int fd, const char *name, struct amp_h
 	if (amp_tree_look(fd, "", AT_EMPTY_PATH, &sx) < 0) {
 		odd_failed(t, name);
 	} else if (!S_ISDIR(sx.stx_mode)) {
-		odd(t, AMP__WALK_ODD__KIND__VANISHED, name);
+		tell(t, name); /* a file is where it was */
 	} else if (amp_tree_top_is_beyond(&t->top, &sx)) {
 		odd(t, kind_of_mount(&sx), name);
 	} else if (!t->by_names && amp_handle_at(fd, "", AT_EMPTY_PATH, handle, NULL) < 0) {
@@ -588,6 +596,8 @@ static void leave(struct amp_tree *t)
 	t->dir_fd = t->up_fd;
 	t->up_fd = -1;
 	t->in_part = false;
+	/* Where the walk was to go on was below here, and is not there any more. */
+	t->rest = "";
 	if (t->levels.count == 0)
 		amp_tree_give_up(t);
 }
@@ -714,7 +724,8 @@ bool amp_tree_step(struct amp_tree *t, uint32_t budget)
 		t->mark_ns = amp_clock_monotonic();
 	t->marked = false;
 	for (unsigned n = 0; n < UNITS && t->phase != OVER; n++) {
-		if (!amp_tree_batch_has_room(&t->batch, budget))
+		/* The file in hand has its place in the batch, and its part. */
+		if (t->phase != FILE_IN_HAND && !amp_tree_batch_has_room(&t->batch, budget))
 			return true;
 		if (t->phase == BEGIN)
 			begin(t);

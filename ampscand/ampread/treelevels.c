@@ -106,6 +106,7 @@ void amp_tree_levels_named(struct amp_tree_levels *l)
 {
 	struct amp_tree_level *level = amp_tree_levels_last(l);
 
+	forget_names(l, level);
 	amp_names_end(&level->names);
 	level->names_bytes = amp_names_bytes(&level->names);
 	l->names_bytes += level->names_bytes;

@@ -512,10 +512,13 @@ static void consider(struct amp_walk *w, const char *name)
 	}
 	if (elsewhere(w, &sx))
 		return;
-	if (S_ISDIR(sx.stx_mode))
-		add_directory(w, name);
-	else if (S_ISREG(sx.stx_mode) && w->phase == TELL)
+	/* It need not be what it was when it was listed. */
+	if (S_ISREG(sx.stx_mode))
 		add_file(w, name, &sx);
+	else if (S_ISDIR(sx.stx_mode) && w->phase == PUSH)
+		add_directory(w, name);
+	else if (S_ISDIR(sx.stx_mode) && amp_names_add(&w->directories, name) < 0)
+		w->too_deep++;
 }
 
 /* Room for one more entry of any size in the batch. */
@@ -531,8 +534,9 @@ static void list(struct amp_walk *w)
 
 	if (rc > 0)
 		return;
-	w->seen += w->listing.files ? w->listing.left : 0;
-	w->unreadable += rc < 0;
+	w->seen += w->listing.files && !w->files.from ? w->listing.left : 0;
+	if (rc < 0)
+		entry_failed(w);
 	w->phase = w->listing.files ? TELL : PUSH;
 }
 
@@ -541,10 +545,12 @@ static void told(struct amp_walk *w)
 {
 	const char *last = amp_names_last(&w->files);
 
-	if (!w->files.more)
+	if (!w->files.more) {
+		amp_names_end(&w->directories); /* some may have come */
 		w->phase = PUSH;
-	else if (begin_listing(w, true, last, false, NULL) < 0)
+	} else if (begin_listing(w, true, last, false, NULL) < 0) {
 		dir_give_up(w, ENOMEM);
+	}
 }
 
 static void tell(struct amp_walk *w, uint32_t budget)
@@ -559,16 +565,15 @@ static void tell(struct amp_walk *w, uint32_t budget)
 	}
 }
 
-/* Children wait on the stack, so a wide directory is left and taken up again
- * after them; when the stack is nearly full, after each one. */
+/* Children wait on the stack, so a wide directory is left and taken up again after
+ * them, sooner when the stack is half full. It is listed again each time: after fewer
+ * at once the time for all would grow with their square. */
 static bool children_enough(const struct amp_walk *w)
 {
 	size_t left = w->stack.limit > w->stack.size ? w->stack.limit - w->stack.size : 0;
 	uint32_t limit = w->children_limit;
 
-	if (left < w->stack.limit / 4 || left < 2 * NAME_SIZE)
-		limit = 1;
-	else if (left < w->stack.limit / 2 && limit > CHILDREN_FEW)
+	if (left < w->stack.limit / 2 && limit > CHILDREN_FEW)
 		limit = CHILDREN_FEW;
 	return w->children >= limit;
 }
@@ -582,13 +587,15 @@ static void dir_later(struct amp_walk *w)
 		dir_leave(w);
 }
 
-static void push(struct amp_walk *w)
+static void push(struct amp_walk *w, uint32_t budget)
 {
-	for (unsigned n = 0; n < SLICE && !children_enough(w); n++) {
+	for (unsigned n = 0; n < SLICE && !children_enough(w) && !w->reading; n++) {
 		const char *name = amp_names_next(&w->directories);
 
 		if (name) {
 			consider(w, name);
+			if (batch_full(&w->batch, budget))
+				return;
 		} else if (w->directories.more) {
 			dir_later(w);
 			return;
@@ -614,7 +621,7 @@ bool amp_walk_step(struct amp_walk *w, uint32_t budget)
 	else if (w->phase == TELL)
 		tell(w, budget);
 	else
-		push(w);
+		push(w, budget);
 	if (w->reading)
 		return false;
 	if (batch_full(&w->batch, budget))

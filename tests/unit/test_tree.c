@@ -662,10 +662,10 @@ static void replaced(bool by_names, const char *dir)
 	assert_string_equal(to.error, "");
 	assert_int_equal(to.files.count, 2); /* e/in, f/in */
 	assert_int_equal(to.odds.count, 4);
-	assert_memory_equal(to.odds.at[0], "VANISHED ", 9);
+	assert_memory_equal(to.odds.at[0], "SYMLINK ", 8);
 	assert_memory_equal(to.odds.at[1], "MOUNT ", 6);
 	assert_memory_equal(to.odds.at[2], "VANISHED ", 9);
-	assert_memory_equal(to.odds.at[3], "VANISHED ", 9);
+	assert_memory_equal(to.odds.at[3], "SPECIAL ", 8);
 	assert_int_equal(to.totals.walk.unreadable, 0);
 	told_free(&to);
 	snprintf(path, sizeof(path), "%s/top/b", dir);
@@ -1032,6 +1032,108 @@ static void test_taken_meanwhile(void **state)
 	remove_all();
 }
 
+/* The last part that a batch has room for is of a file that is read: it has its place when it was. */
+static void parts_and_a_file(unsigned parts, size_t name_length)
+{
+	static struct told to;
+	char name[300], path[800];
+	struct amp_tree *t;
+
+	memset(name, 'n', sizeof(name));
+	name[name_length] = '\0';
+	for (unsigned i = 0; i < parts; i++) {
+		snprintf(path, sizeof(path), "%s/top/d%02u-%s", rt_dir, i, name);
+		mkdir(path, 0700);
+		strcat(path, "/link");
+		assert_int_equal(symlink("nowhere", path), 0);
+	}
+	mkdir(rt_path("top/e"), 0700);
+	rt_write("top/e/f", "x", 1);
+	rt_write("top/e/g", "x", 1);
+	t = forced_tree_of(rt_path("top"));
+	walk_on(t, AMP_WALK_BATCH, true, &to);
+	amp_tree_free(t);
+	assert_string_equal(to.error, "");
+	assert_int_equal(to.odds.count, parts);
+	assert_int_equal(to.files.count, 2);
+	assert_string_equal(to.files.at[0], rt_path("top/e/f"));
+	told_free(&to);
+	remove_all();
+}
+
+static void test_last_part(void **state)
+{
+	(void)state;
+	RT_NEED();
+	for (unsigned parts = AMP_TREE_PARTS - 2; parts < AMP_TREE_PARTS + 2; parts++) {
+		mkdir(rt_path("top"), 0700);
+		parts_and_a_file(parts, 1);
+	}
+	for (unsigned parts = 30; parts < AMP_TREE_PARTS; parts++) {
+		mkdir(rt_path("top"), 0700);
+		parts_and_a_file(parts, 240);
+	}
+}
+
+/* Between the listing and the telling a file and a directory have changed places: both are found. */
+static void test_exchanged(void **state)
+{
+	static struct told to;
+
+	(void)state;
+	RT_NEED();
+	for (int by_names = 0; by_names < 2; by_names++) {
+		struct amp_tree *t;
+
+		mkdir(rt_path("top"), 0700);
+		mkdir(rt_path("top/b"), 0700);
+		rt_write("top/b/in", "x", 1);
+		rt_write("top/a", "x", 1);
+		rt_write("top/c", "x", 1);
+		t = by_names ? forced_tree_of(rt_path("top")) : tree_of(rt_path("top"), NULL, false);
+		while (!amp_tree_step(t, 1))
+			;
+		take_batch(&to, t, 1); /* a */
+		assert_int_equal(to.files.count, 1);
+		assert_int_equal(
+			renameat2(AT_FDCWD, rt_path("top/b"), AT_FDCWD, rt_path("top/c"), RENAME_EXCHANGE),
+			0);
+		walk_on(t, 1, true, &to);
+		amp_tree_free(t);
+		assert_int_equal(to.odds.count, 0);
+		assert_int_equal(to.files.count, 3);
+		list_sort(&to.files);
+		assert_string_equal(to.files.at[1], rt_path("top/b"));
+		assert_string_equal(to.files.at[2], rt_path("top/c/in"));
+		told_free(&to);
+		remove_all();
+	}
+}
+
+/* Where it was to go on is gone, and nothing is behind it there: a namesake higher up is no such place. */
+static void test_resume_namesake(void **state)
+{
+	static struct told to;
+	char mark[600];
+
+	(void)state;
+	RT_NEED();
+	mkdir(rt_path("top"), 0700);
+	mkdir(rt_path("top/a"), 0700);
+	mkdir(rt_path("top/b"), 0700);
+	mkdir(rt_path("top/b/a"), 0700);
+	mkdir(rt_path("top/b/c"), 0700);
+	rt_write("top/b/1", "x", 1);
+	rt_write("top/b/a/2", "x", 1);
+	rt_write("top/b/c/3", "x", 1);
+	snprintf(mark, sizeof(mark), "%s/top/a/b/c", rt_dir);
+	walk_all(rt_path("top"), mark, &to);
+	assert_string_equal(to.error, "");
+	assert_int_equal(to.files.count, 3);
+	told_free(&to);
+	remove_all();
+}
+
 /* Left in the middle of it, nothing stays open. */
 static void test_names_left(void **state)
 {
@@ -1231,6 +1333,9 @@ int main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_names_replaced),
 		cmocka_unit_test(test_names_forced),
+		cmocka_unit_test(test_last_part),
+		cmocka_unit_test(test_exchanged),
+		cmocka_unit_test(test_resume_namesake),
 		cmocka_unit_test(test_taken_meanwhile),
 		cmocka_unit_test(test_names_left),
 		cmocka_unit_test(test_messages),

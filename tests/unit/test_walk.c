@@ -198,7 +198,7 @@ static void test_wide(void **state)
 	assert_each_once(&f, 2000);
 	amp_walk_free(w);
 	w = walk_of(NULL, 0);
-	amp_walk_set_limits(w, 100, 7);
+	amp_walk_set_limits(w, 12000, 1000);
 	walk_all(w, AMP_WALK_BATCH, &f);
 	assert_each_once(&f, 2000);
 	amp_walk_totals(w, &t);
@@ -512,6 +512,46 @@ static void test_taken_meanwhile(void **state)
 	amp_walk_free(w);
 	assert_each_once(&f, 2000);
 	assert_int_equal(umount(rt_path("ramfs")), 0);
+	remove_all();
+}
+
+/* Files and directories that changed places between the listing and the telling; and more directories
+ * came in files' places than are pushed at once. */
+static void test_exchanged(void **state)
+{
+	static struct found f;
+	struct amp_walk_batch *b;
+	struct amp_walk *w;
+	char name[64], file[64];
+
+	(void)state;
+	RT_NEED();
+	make_files(".", 0, 30);
+	mkdir(rt_path("d"), 0700);
+	mkdir(rt_path("e"), 0700);
+	for (unsigned i = 1; i < 20; i++) {
+		snprintf(name, sizeof(name), "e/%u", i);
+		mkdir(rt_path(name), 0700);
+	}
+	rt_write("d/f30", "", 0);
+	w = walk_of(NULL, 0);
+	amp_walk_set_limits(w, 1 << 20, 4);
+	b = one_batch(w, 1);
+	assert_string_equal(b->entries[0].name, "f0");
+	amp_walk_batch_clear(w);
+	assert_int_equal(renameat2(AT_FDCWD, rt_path("d"), AT_FDCWD, rt_path("f29"), RENAME_EXCHANGE), 0);
+	for (unsigned i = 1; i < 20; i++) {
+		snprintf(name, sizeof(name), "e/%u", i);
+		snprintf(file, sizeof(file), "f%u", i);
+		assert_int_equal(renameat2(AT_FDCWD, rt_path(name), AT_FDCWD, rt_path(file), RENAME_EXCHANGE),
+				 0);
+	}
+	walk_all(w, 1, &f);
+	/* f20 to f28, f30; what was f29 is "d", the others are in e by now. */
+	for (unsigned i = 20; i <= 30; i++)
+		assert_int_equal(f.times[i], i == 29 ? 0 : 1);
+	assert_int_equal(f.count, 9 + 1 + 1 + 19);
+	amp_walk_free(w);
 	remove_all();
 }
 
@@ -915,6 +955,7 @@ int main(void)
 		cmocka_unit_test(test_names_tree),
 		cmocka_unit_test(test_names_since),
 		cmocka_unit_test(test_taken_meanwhile),
+		cmocka_unit_test(test_exchanged),
 		cmocka_unit_test(test_names_replaced),
 		cmocka_unit_test(test_names_large),
 		cmocka_unit_test(test_names_unreadable),
