@@ -369,19 +369,24 @@ static void begin_walk(struct demand_scan *d, const char *path, const char *resu
 	d->walk = walk_demand(s, d, path, resume, fs);
 }
 
-/* All is walked, but it came to mounts of which ampmon has not told: it may be about to. */
-static void wait_for_mounts(struct demand_scan *d)
+/*
+ * All is walked. If it came to mounts of which ampmon has not told, it may be about to. True: there are
+ * tasks more now, or it waits.
+ */
+static bool look_for_mounts(struct demand_scan *d)
 {
 	int64_t now = amp_clock_monotonic();
 
 	if (!d->mounts_until_ns)
 		d->mounts_until_ns = now + MOUNTS_NS;
 	if (!demand_mounts_known(d) && now < d->mounts_until_ns)
-		return; /* the tick, or the file system, is what comes next */
+		return true; /* the tick, or the file system, is what comes next */
 	d->mounts_until_ns = 0;
-	if (demand_late_tasks(d))
-		demand_changed(d, false);
+	if (!demand_late_tasks(d))
+		return false;
+	demand_changed(d, false);
 	demand_later(d->scand);
+	return true;
 }
 
 static void next(struct demand_scan *d)
@@ -396,10 +401,8 @@ static void next(struct demand_scan *d)
 	if (is_flash(d) && !item_of(d))
 		step(d);
 	item = item_of(d);
-	if (!item && d->mounts.count) {
-		wait_for_mounts(d);
+	if (!item && look_for_mounts(d))
 		return;
-	}
 	if (!item) {
 		end(d, d->failed && d->failed >= d->tasks.count ? DEMAND_FAILED : DEMAND_DONE);
 		return;

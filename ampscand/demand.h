@@ -172,8 +172,11 @@ char *demand_path_clean(const uint8_t *path, size_t n);
 /* What a flash scan walks, beside what is in d->mapped already. 0, or -1: no memory. */
 int demand_flash(struct demand_scan *d);
 int demand_homes(struct demand *dm, const char *passwd); /* before the drop */
+/* The walk came to a mount there: if ampmon has not told of it yet, it is waited for a moment. */
+void demand_mount_met(struct demand_scan *d, const char *path);
 bool demand_mounts_known(const struct demand_scan *d);
-int demand_late_tasks(struct demand_scan *d); /* 1: there are more now; 0 */
+/* Watched file systems below what was asked for that no task has. 1: there are tasks more now; 0. */
+int demand_late_tasks(struct demand_scan *d);
 uint64_t demand_expected(const struct demand_scan *d);
 
 /* demandlist.c: counting */

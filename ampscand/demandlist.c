@@ -154,8 +154,8 @@ void demand_count_odd(struct demand_scan *d, unsigned kind, const char *path)
 	}
 	d->now.kinds[kind]++;
 	list_add(d, kind, path, NULL);
-	if (kind == DEMAND_MOUNT && !d->one_file_system && d->mounts.count < DEMAND_MOUNTS)
-		demand_paths_add(&d->mounts, path, strlen(path));
+	if (kind == DEMAND_MOUNT)
+		demand_mount_met(d, path);
 }
 
 void demand_checkpoint(struct demand_scan *d)

@@ -351,35 +351,70 @@ int demand_tasks(struct demand_scan *d)
 	return -1;
 }
 
+static bool is_known_mount(const struct demand_scan *d, const char *path)
+{
+	const struct filesystem *fs = demand_filesystem(d->scand, path);
+
+	return fs && strcmp(fs->mount_point, path) == 0;
+}
+
 /* Mounted just before the scan began, maybe: ampmon had not told of them yet. */
 bool demand_mounts_known(const struct demand_scan *d)
 {
-	for (size_t i = 0; i < d->mounts.count; i++) {
-		const struct filesystem *fs = demand_filesystem(d->scand, d->mounts.path[i]);
-
-		if (!fs || strcmp(fs->mount_point, d->mounts.path[i]) != 0)
+	for (size_t i = 0; i < d->mounts.count; i++)
+		if (!is_known_mount(d, d->mounts.path[i]))
 			return false;
-	}
 	return true;
 }
 
-/* File systems at such places that are watched by now, and that no task has. */
+static bool is_among(const struct demand_paths *p, const char *path)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (strcmp(p->path[i], path) == 0)
+			return true;
+	return false;
+}
+
+void demand_mount_met(struct demand_scan *d, const char *path)
+{
+	if (!d->one_file_system && d->mounts.count < DEMAND_MOUNTS && !is_known_mount(d, path) &&
+	    !is_among(&d->mounts, path))
+		demand_paths_add(&d->mounts, path, strlen(path));
+}
+
+/* Those that are known by now. */
+static int mounts_below(struct demand_scan *d, struct demand_paths *all)
+{
+	int rc = 0;
+
+	if (d->one_file_system || d->kind == AMP__CLI_SCAN_START__KIND__FLASH)
+		return 0;
+	if (d->kind == AMP__CLI_SCAN_START__KIND__FULL)
+		return below(d->scand, "/", all);
+	for (size_t i = 0; i < d->paths.count && rc == 0; i++)
+		rc = below(d->scand, d->paths.path[i], all);
+	return rc;
+}
+
+/* Asked of the file systems, not of what the walk met: that is forgotten when ampscand dies. */
 int demand_late_tasks(struct demand_scan *d)
 {
 	size_t before = d->tasks.count;
+	struct demand_paths all = {0};
 
-	for (size_t i = 0; i < d->mounts.count; i++) {
-		const char *path = d->mounts.path[i];
-		const struct filesystem *fs = demand_filesystem(d->scand, path);
-		bool has = !fs || strcmp(fs->mount_point, path) != 0 ||
-			   demand_paths_bytes(&d->tasks) + strlen(path) > DEMAND_TASKS_BYTES - 16;
-
-		for (size_t k = 0; k < d->tasks.count && !has; k++)
-			has = strcmp(d->tasks.path[k], path) == 0;
-		if (!has && demand_paths_add(&d->tasks, path, strlen(path)) != 0)
-			break;
-	}
 	demand_paths_free(&d->mounts);
+	if (mounts_below(d, &all) != 0)
+		d->failed++;
+	for (size_t i = 0; i < all.count; i++) {
+		const char *path = all.path[i];
+
+		if (is_among(&d->tasks, path))
+			continue;
+		if (demand_paths_bytes(&d->tasks) + strlen(path) > DEMAND_TASKS_BYTES - 16 ||
+		    demand_paths_add(&d->tasks, path, strlen(path)) != 0)
+			d->failed++;
+	}
+	demand_paths_free(&all);
 	return d->tasks.count > before;
 }
 

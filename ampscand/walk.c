@@ -198,6 +198,13 @@ int walk_repair(struct scand *s, const Amp__Repair *r)
 	return 0;
 }
 
+/* Where it is walked is told by no change time: what lies in it may be old. */
+static void look_everywhere(struct scand *s, uint64_t fsid)
+{
+	amp_counter_add(&count_unwalked, 1);
+	scand_repair_wanted(s, fsid, 0, "more moved directories than are kept", false);
+}
+
 /* Takes who over. */
 void walk_moved(struct scand *s, const struct file_event *ev, struct who *who)
 {
@@ -205,12 +212,12 @@ void walk_moved(struct scand *s, const struct file_event *ev, struct who *who)
 
 	amp_counter_add(&count_moves, 1);
 	for (w = s->walks; w; w = w->next)
-		if (!w->active && !w->repair_id && amp_fileid_equal(&w->top, &ev->file))
+		if (!w->active && !w->walked && !w->repair_id && amp_fileid_equal(&w->top, &ev->file))
 			break;
 	/* Moved again before it was walked: one walk finds it where it is then. */
 	if (w || s->walk_count >= SCAND_WALKS_MAX || !(w = walk_new(s))) {
 		if (!w)
-			amp_counter_add(&count_unwalked, 1);
+			look_everywhere(s, ev->file.fsid);
 		who_unref(who);
 		if (ev->slot.kind != SLOT_NONE)
 			buffers_conclude(s->buffers, ev->slot);

@@ -119,6 +119,16 @@ struct amp_cliserver *amp_room_cli(struct amp_room *room)
 	return NULL;
 }
 
+void scand_repair_wanted(struct scand *s, uint64_t fsid, int64_t since_ns, const char *reason,
+			 bool chain_broken)
+{
+	(void)s;
+	(void)fsid;
+	(void)since_ns;
+	(void)reason;
+	(void)chain_broken;
+}
+
 void amp_room_fault(struct amp_room *room, enum amp_fault_number n, bool raised, const char *detail)
 {
 	(void)detail;

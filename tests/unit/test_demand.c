@@ -410,6 +410,25 @@ static void late_mount(bool told, unsigned walks)
 	amp_clock_release();
 }
 
+/* The walk's word of a mount is lost when ampscand dies: the file systems are asked at the end. */
+static void test_mount_forgotten(void **state)
+{
+	struct demand_scan *d;
+
+	(void)state;
+	rig_new();
+	tree_make(2, 1);
+	d = scan_start("/top");
+	run_to_mark(1);
+	add_filesystem(rig->s, 9, "/top/mounted");
+	add_filesystem(rig->s, 10, "/elsewhere");
+	rig_run();
+	assert_int_equal(d->state, DEMAND_DONE);
+	assert_int_equal(rig->walks, 2);
+	assert_int_equal(d->failed, 0);
+	rig_free();
+}
+
 static void test_late_mounts(void **state)
 {
 	(void)state;
@@ -848,6 +867,7 @@ int main(void)
 		cmocka_unit_test(test_elsewhere),
 		cmocka_unit_test(test_taken_is_not_vanished),
 		cmocka_unit_test(test_late_mounts),
+		cmocka_unit_test(test_mount_forgotten),
 		cmocka_unit_test(test_nowhere),
 		cmocka_unit_test(test_flash),
 		cmocka_unit_test(test_not_absolute_is_no_path),
