@@ -183,7 +183,7 @@ static bool known_program(struct scand *s, const struct file_event *ev)
 	v = verdicts_find(&s->verdicts, &ev->file);
 	if (!v || !judge_is_settled(s, v))
 		return false;
-	if (!judge_is_firm(v))
+	if (!judge_is_firm(s, &ev->file, v))
 		return false; /* only a look tells whether it is still what was judged */
 	amp_counter_add(&count_fast, 1);
 	return true;

@@ -503,7 +503,7 @@ void job_advance(struct job *j)
 	v = j->dirty ? NULL : verdicts_find(&s->verdicts, j->id);
 	/* What is executed may have been changed without an event: that is looked at
 	 * first; or it is read again, where its times would not tell. */
-	j->confirm = v && executed(j) && !judge_is_firm(v) && job_can_be_read(j);
+	j->confirm = v && executed(j) && !judge_is_firm(s, j->id, v) && job_can_be_read(j);
 	if (j->confirm && v->racy) {
 		j->confirm = false;
 		v = NULL;

@@ -415,8 +415,14 @@ static void on_identity(struct job *j, const Amp__ReadResult *r)
 	job_advance(j);
 }
 
-bool judge_is_firm(const struct verdict *v)
+bool judge_is_firm(struct scand *s, const struct amp_fileid *file, const struct verdict *v)
 {
+	const struct filesystem *fs = filesystems_find(&s->filesystems, file->fsid);
+
+	/* A mapping of an overlay's file is one of the file below, which nobody watches there: it is
+	 * stored through unseen after the file was closed (fs/overlayfs/file.c, ovl_mmap()). */
+	if (!fs || fs->how == AMP__FILE_SYSTEM__HOW__BY_FD)
+		return false;
 	/* truncate(2) makes no event; who may write may do it. */
 	return v->identity.uid == 0 && (v->identity.mode & 022) == 0;
 }

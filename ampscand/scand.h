@@ -365,8 +365,8 @@ void judge_found(struct scand *s, struct occurrence *o, const struct walk_found 
 bool judge_is_settled(struct scand *s, const struct verdict *v);
 /* Decides by the cache. False: it must be read all the same. */
 bool judge_cached(struct job *j, const struct verdict *v);
-/* Could others than root have changed the file without an event (truncate(2))? */
-bool judge_is_firm(const struct verdict *v);
+/* False: the file may have been changed without an event since. */
+bool judge_is_firm(struct scand *s, const struct amp_fileid *file, const struct verdict *v);
 /* Gives up what waits longest for a time that others choose, `n` events of it, and records that. */
 void judge_relieve(struct scand *s, size_t n, bool slots);
 bool judge_waits_long(const struct job *j);
