@@ -306,7 +306,9 @@ static const struct amp_sys_rule slot_rules[] = {
 	{"rmdir", ANY},
 	{"unlink", ANY},
 	{"unlinkat", ANY},
-	{"chmod", {NO_BITS(1, S_ISUID | S_ISGID)}},
+	/* Of its own directories, before it removes them. Landlock has no word on it: another mode
+	 * would close the slot of another worker. */
+	{"chmod", {INT_IS(1, S_IRWXU)}},
 	{"fchmod", {NO_BITS(1, S_ISUID | S_ISGID)}},
 	FCNTL(F_GETFD),
 	FCNTL(F_SETFD),
@@ -392,8 +394,13 @@ static const struct amp_sys_rule fork_rules[] = {
 /* Beside that, of the room, and of a zygote that still loads. What a filter of
  * theirs lets through has to pass this one too. */
 static const struct amp_sys_rule engine_rules[] = {
-	{"inotify_init1", ANY}, {"inotify_add_watch", ANY}, {"inotify_rm_watch", ANY}, {"fadvise64", ANY},
-	{"statfs", ANY},	{"fstatfs", ANY},
+	{"inotify_init1", ANY},
+	{"inotify_add_watch", ANY},
+	{"inotify_rm_watch", ANY},
+	{"fadvise64", ANY},
+	{"statfs", ANY},
+	{"fstatfs", ANY},
+	{"fchmodat", {INT_IS(2, S_IRWXU)}}, /* of what a worker closed in its slot, which is wiped */
 };
 
 /*

@@ -153,14 +153,15 @@ static int heard_worker(struct engine *e, struct fleet_worker *w, pid_t pid, int
 
 /* --- gone ------------------------------------------------------------------------------------ */
 
-static void gone(struct engine *e, struct fleet_worker *w, int signal_number, int status, bool dirty)
+static void gone(struct engine *e, struct fleet_worker *w, int signal_number, int status)
 {
 	Amp__WorkerGone msg = AMP__WORKER_GONE__INIT;
 	struct fleet_worker was = *w;
 	unsigned slot = slot_of(e, w);
+	char path[SLOT_PATH];
 
 	*w = (struct fleet_worker){0};
-	if (dirty) {
+	if (slot_wipe(slot_path(path, e->dirs.slots, slot, was.serial)) != 0) {
 		e->dirty[slot] = true;
 		amp_error("what a worker left in slot %u could not be removed; the slot is not used again",
 			  slot);
@@ -199,7 +200,7 @@ int fleet_heard(struct zygote *z, const struct zygote_said *s, int fd)
 	else if (rc == 0 && s->kind == ZYGOTE_FAILED)
 		failed(e, w, s->number);
 	else if (rc == 0)
-		gone(e, w, s->signal, s->number, s->dirty != 0);
+		gone(e, w, s->signal, s->number);
 	if (fd >= 0)
 		close(fd);
 	return rc;
@@ -209,11 +210,7 @@ int fleet_heard(struct zygote *z, const struct zygote_said *s, int fd)
 
 static void bury(struct engine *e, struct fleet_worker *w, int status)
 {
-	char path[SLOT_PATH];
-	bool dirty = slot_wipe(slot_path(path, e->dirs.slots, slot_of(e, w), w->serial)) != 0;
-
-	gone(e, w, WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0,
-	     dirty);
+	gone(e, w, WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);
 }
 
 void fleet_reaped(struct engine *e, pid_t pid, int status)

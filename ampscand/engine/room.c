@@ -215,7 +215,10 @@ static unsigned workers_of(const Amp__Conf *conf)
 	return processors < (long)WORKERS_FEW ? (unsigned)processors : WORKERS_FEW;
 }
 
-/* Each slot is a mount of its own: what fills one leaves the others as they are. */
+/*
+ * Each slot is a mount of its own: what fills one leaves the others as they are. Its root is
+ * root's: whoever runs as the engine's user may write in it, but cannot close it to the others.
+ */
 static int add_slot(struct engine *e, size_t at, unsigned slot)
 {
 	char *path;
@@ -256,8 +259,8 @@ static int take_conf(struct engine *e, const Amp__Conf *conf)
 	e->dirs.memory = conf->engine_memory > MEMORY_MIN ? conf->engine_memory : MEMORY_MIN;
 	e->reload_after = conf->engine_reload_after;
 	e->workers_max = workers_of(conf);
-	snprintf(e->slot_options, sizeof(e->slot_options), "size=%llu,nr_inodes=%u,mode=0700,uid=%u,gid=%u",
-		 (unsigned long long)e->dirs.memory, SLOT_INODES, conf->uid, conf->gid);
+	snprintf(e->slot_options, sizeof(e->slot_options), "size=%llu,nr_inodes=%u,mode=0770,uid=0,gid=%u",
+		 (unsigned long long)e->dirs.memory, SLOT_INODES, conf->gid);
 	return 0;
 }
 

@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define OPEN_MAX_LEVELS 16U	 /* directories open at once; higher ones are opened again */
-#define STEPS_MAX	4000000U /* of entries looked at: more than a slot can hold, by far */
+#define OPEN_MAX_LEVELS 16U	/* directories open at once; higher ones are opened again */
+#define STEPS_MAX	400000U /* of entries looked at: more than a slot can hold, by far */
 #define PASSES		3U
 
 struct level {
@@ -53,7 +53,11 @@ static int open_dir(int parent, const char *name)
 	return openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* A directory that may have been closed to us. fchmodat() would follow a link: it is none. */
+/*
+ * A directory that may have been closed to us: it is our user's, so it can be opened again, with
+ * this one mode and no other (engine_rules of lib/seccomp_table.c). fchmodat() would follow a
+ * link: it is none.
+ */
 static int enter_dir(int parent, const char *name)
 {
 	int fd = open_dir(parent, name);
@@ -66,7 +70,7 @@ static int enter_dir(int parent, const char *name)
 	else if (errno != EACCES)
 		return -1;
 	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode) ||
-	    fchmodat(parent, name, 0700, 0) != 0)
+	    fchmodat(parent, name, S_IRWXU, 0) != 0)
 		return -1;
 	return open_dir(parent, name);
 }

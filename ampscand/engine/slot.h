@@ -17,6 +17,8 @@ const char *slot_path(char buf[SLOT_PATH], const char *root, unsigned slot, uint
 /* 0, or -1 and errno (EEXIST: it is not new). */
 int slot_make(const char *path);
 /*
+ * The room's work: where Landlock stands each step would cost as much as the tree is deep, and
+ * whoever left it could stop a zygote for minutes.
  * All that is below path, and itself; gone already is fine. No link is followed, of
  * descriptors a few are needed at any depth. 0, or -1: something stays.
  */

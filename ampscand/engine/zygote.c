@@ -1,9 +1,9 @@
 /*
  * ampscand/engine/zygote.c - a zygote: loads, seals itself, forks workers, buries them.
  *
- * Owns: the process after its fork, to its end; its workers and what they leave. It has
- * one descriptor, the pair to the room, and waits for that and for its children only.
- * Must not own: files of signatures (load.c), walls of a worker (worker.c).
+ * Owns: the process after its fork, to its end; its workers. It has one descriptor, the
+ * pair to the room, and waits for that and for its children only. Must not own: files of
+ * signatures (load.c), walls of a worker (worker.c), what workers leave (fleet.c).
  */
 #include "zygote.h"
 
@@ -226,7 +226,7 @@ static int fork_worker(const struct zygote_ask *a, int pair[2])
 	if (pid < 0) {
 		int error = errno;
 
-		(void)slot_wipe(slot);
+		(void)rmdir(slot);
 		errno = error;
 		return -1;
 	}
@@ -266,12 +266,10 @@ static void bury(unsigned slot, int status)
 {
 	struct child *c = &z.children[slot];
 	struct zygote_said s = {.kind = ZYGOTE_GONE, .serial = c->serial};
-	char path[SLOT_PATH];
 
 	s.pid = c->pid;
 	s.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	s.number = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-	s.dirty = slot_wipe(slot_path(path, z.dirs->slots, slot, c->serial)) != 0;
 	*c = (struct child){0};
 	z.alive--;
 	say(&s);

@@ -42,7 +42,7 @@ enum zygote_kind {
 	ZYGOTE_LOADED,	/* text: libclamav's version; signatures. Asks may come now */
 	ZYGOTE_REFUSED, /* text: why; it leaves */
 	ZYGOTE_WORKER,	/* serial, pid, 1 descriptor */
-	ZYGOTE_GONE,	/* serial, signal, number: status; dirty: the slot could not be wiped */
+	ZYGOTE_GONE,	/* serial, signal, number: status; its slot is as it was left */
 	ZYGOTE_FAILED,	/* serial, number: errno; there is no such worker */
 	ZYGOTE_KINDS
 };
@@ -51,7 +51,7 @@ struct zygote_said {
 	uint32_t kind, version;
 	uint64_t serial, signatures;
 	int64_t time_ns;
-	int32_t pid, signal, number, dirty;
+	int32_t pid, signal, number;
 	char text[ADAPTER_TEXT + 256];
 };
 

@@ -305,6 +305,27 @@ static long file_chmod(struct scene *s)
 	return syscall(SYS_fchmodat, AT_FDCWD, s->victim_file, 0777);
 }
 
+/* Landlock has no word on modes. */
+static long file_chmod_close(struct scene *s)
+{
+	return syscall(SYS_fchmodat, AT_FDCWD, s->victim_file, 0);
+}
+
+static long file_chmod_old_close(struct scene *s)
+{
+#ifdef SYS_chmod
+	return syscall(SYS_chmod, s->victim_file, 0);
+#else
+	return file_chmod_close(s);
+#endif
+}
+
+/* The one mode that the engine's room gives to what it wipes. */
+static long file_chmod_own(struct scene *s)
+{
+	return syscall(SYS_fchmodat, AT_FDCWD, s->victim_file, 0700);
+}
+
 static long file_fchmod_suid(struct scene *s)
 {
 	return syscall(SYS_fchmod, s->victim_fd, 04755);
@@ -1136,6 +1157,9 @@ const struct attempt attempts[] = {
 	{"file-mknod", file_mknod},
 	{"file-truncate", file_truncate},
 	{"file-chmod", file_chmod},
+	{"file-chmod-close", file_chmod_close},
+	{"file-chmod-old-close", file_chmod_old_close},
+	{"file-chmod-own", file_chmod_own},
 	{"file-fchmod-suid", file_fchmod_suid},
 	{"file-chown", file_chown},
 	{"file-setxattr", file_setxattr},

@@ -6,6 +6,7 @@
  */
 #include "ampscand/engine/seam.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,7 +14,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PREFIX "AMP-TEST-"
@@ -54,6 +57,57 @@ static void fork_one(void)
 	_exit(fork() < 0 ? 77 : 0);
 }
 
+/* --- what is left in a slot, and done to those of others ------------------------------- */
+
+static int make_directory(int at, const char *name)
+{
+	if (mkdirat(at, name, S_IRWXU) != 0)
+		return -1;
+	return openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* A directory in another, in the slot, each with a file and then of mode 0. */
+static void leave_closed(void)
+{
+	int dirs[3] = {open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+
+	for (int i = 0; i < 3; i++) {
+		int file = openat(dirs[i], "file", O_WRONLY | O_CREAT | O_CLOEXEC, 0);
+
+		if (file < 0 || close(file) != 0 ||
+		    (i < 2 && (dirs[i + 1] = make_directory(dirs[i], "dir")) < 0))
+			_exit(78);
+	}
+	for (int i = 0; i < 3; i++)
+		if (fchmod(dirs[i], 0) != 0)
+			_exit(79);
+	crash();
+}
+
+/* As deep as inodes and time allow. */
+static void leave_deep(void)
+{
+	time_t until = time(NULL) + 8;
+	int at = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), below;
+
+	while (time(NULL) < until && (below = make_directory(at, "d")) >= 0) {
+		close(at);
+		at = below;
+	}
+	crash();
+}
+
+static void shut_slots(void)
+{
+	for (int i = 0; i < 64; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "/slot/%d", i);
+		(void)chmod(path, 0);
+	}
+	crash();
+}
+
 static void turn_clean(void)
 {
 	liar = ALL_CLEAN;
@@ -81,6 +135,9 @@ static const struct {
 	{PREFIX "TURN-LIAR-CLEAN", turn_clean},
 	{PREFIX "TURN-LIAR-BAD", turn_bad},
 	{PREFIX "EXIT", leave},
+	{PREFIX "CLOSED", leave_closed},
+	{PREFIX "DEEP", leave_deep},
+	{PREFIX "SHUT", shut_slots},
 };
 
 static bool begins_with(const uint8_t *data, size_t size, const char *word)

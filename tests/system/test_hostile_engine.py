@@ -2,7 +2,8 @@
 its own pair, and ampscand towards both (issue "The engine", points 2 and 3).
 
 What is sent is in the tables below; stage.py has who plays whom. A hostile
-ampengine says that it is ready, and makes workers that are as hostile.
+ampengine says that it is ready, and makes workers that are as hostile. What a worker
+leaves in its slot, and does to those of others, is engine_seam.c's.
 """
 
 import os
@@ -281,6 +282,88 @@ def case_ampengine_closes_its_link_and_lives_on():
     stage.command("ampscand close")
     stage.expect_replaced("ampscand", before, "it closed its link and lives on", seconds=40)
     stage.restore()
+
+
+# -- a worker, and its slot ---------------------------------------------------------------------------
+
+
+class Slots:
+    """A suite whose workers do what a file says; room and zygote are to outlive them."""
+
+    def __init__(self, name):
+        self.top = harness.mount_tmpfs("%s/%s-w" % (harness.BASE, name))
+        self.suite = harness.Suite(harness.BASE, [self.top], name=name, mode="audit", engine="on",
+                                   definitions=[harness.definitions("%s/%s-definitions" % (harness.BASE, name))],
+                                   programs={"ampengine": "tests/system/ampengine-seam"})
+        self.suite.start()
+        self.suite.wait_engine()
+        self.room, self.zygotes = self.suite.engine()
+
+    def write(self, name, word):
+        return write("%s/%s" % (self.top, name), b"AMP-TEST-%s %s\n" % (word.encode(), name.encode()))
+
+    def unscannable(self):
+        return {r["path"] for r in self.suite.history("file_unscannable")}
+
+    def wait_unscannable(self, paths):
+        wait_for("%d files to be given up" % len(paths), lambda: set(paths) <= self.unscannable(), 120)
+
+    def left(self):
+        """What is in the slots of nobody."""
+        workers = sum(map(len, self.suite.engine()[1].values()))
+        at = "/proc/%d/root/slot/" % self.room
+        there = [n + "/" + d for n in os.listdir(at) for d in os.listdir(at + n)]
+        return there[workers:]
+
+    def expect_sound(self, name):
+        """The same room and zygote serve, and every slot is clean."""
+        s = self.suite
+        s.wait_detected(write("%s/%s" % (self.top, name), harness.infected(name)))
+        check(s.engine()[0] == self.room, "the room died")
+        check(list(s.engine()[1]) == list(self.zygotes), "the zygote died")
+        check("not used again" not in s.log_text("ampengine"), "a slot was given up")
+        wait_for("clean slots", lambda: not self.left())
+        self.room, self.zygotes = s.engine()
+
+    def end(self):
+        self.suite.cleanup()
+
+
+def case_a_worker_leaves_closed_directories():
+    """Once, then by fifty files, each with two workers: none of it outlives its worker, nobody else ends."""
+    slots = Slots("closed")
+    try:
+        slots.wait_unscannable([slots.write("once", "CLOSED")])
+        slots.expect_sound("after-one")
+        paths = [slots.write("closed-%d" % i, "CLOSED") for i in range(50)]
+        slots.suite.wait_detected(write(slots.top + "/between", harness.infected("between")))
+        slots.wait_unscannable(paths)
+        slots.expect_sound("after-fifty")
+        restarts = slots.suite.definitions()["restarts"]
+        check(restarts >= 2 * 51, "workers that ended so: %d" % restarts)
+    finally:
+        slots.end()
+
+
+def case_a_worker_leaves_a_deep_tree():
+    """To take it away is nobody's work who has to go all the way up for each step."""
+    slots = Slots("deep")
+    try:
+        slots.wait_unscannable([slots.write("deep", "DEEP")])
+        slots.expect_sound("after-it")
+    finally:
+        slots.end()
+
+
+def case_a_worker_closes_the_slots_of_others():
+    slots = Slots("shut")
+    try:
+        slots.wait_unscannable([slots.write("shut-%d" % i, "SHUT") for i in range(4)])
+        for pid in [p for pids in slots.suite.engine()[1].values() for p in pids]:
+            os.kill(pid, 9)  # the next ones are new
+        slots.expect_sound("after-it")
+    finally:
+        slots.end()
 
 
 def case_nothing_was_left_unjudged():

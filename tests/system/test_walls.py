@@ -62,6 +62,9 @@ TABLE = {
     "file-truncate": ("ok", "ok SIGSYS", "EACCES@3:ok SIGSYS", "ENOENT SIGSYS", "ok SIGSYS", "ENOENT SIGSYS", "SIGSYS", "SIGSYS"),
     # CAP_FOWNER is ampread's for O_NOATIME: of these it is the filter that stands.
     "file-chmod": ("ok", "EPERM SIGSYS", "ok SIGSYS", "ENOENT SIGSYS", "ok SIGSYS", "ENOENT SIGSYS", "SIGSYS", "SIGSYS"),
+    "file-chmod-close": ("ok", "EPERM SIGSYS", "ok SIGSYS", "ENOENT SIGSYS", "ok SIGSYS", "ENOENT SIGSYS", "SIGSYS", "SIGSYS"),
+    "file-chmod-old-close": ("ok", "EPERM SIGSYS", "ok SIGSYS", "ENOENT SIGSYS", "ok SIGSYS", "ENOENT SIGSYS", "SIGSYS", "SIGSYS"),
+    "file-chmod-own": ("ok", "EPERM SIGSYS", "ok SIGSYS", "ENOENT SIGSYS", "ok SIGSYS", "ENOENT", "SIGSYS", "SIGSYS"),
     "file-fchmod-suid": ("ok", "EPERM SIGSYS", "ok SIGSYS", "EPERM SIGSYS", "ok", "EPERM SIGSYS", "SIGSYS", "SIGSYS"),
     "file-chown": ("ok", "EPERM SIGSYS", "EPERM SIGSYS", "ENOENT SIGSYS", "ok SIGSYS", "ENOENT SIGSYS", "SIGSYS", "SIGSYS"),
     "file-setxattr": ("ok", "EPERM SIGSYS", "EPERM SIGSYS", "ENOENT SIGSYS", "EPERM SIGSYS", "ENOENT SIGSYS", "SIGSYS", "SIGSYS"),

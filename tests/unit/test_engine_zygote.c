@@ -36,7 +36,17 @@ static void await_gone(struct zyg *z, uint64_t serial, int signal_number)
 	assert_int_equal(zyg_next(z, &s, NULL), ZYGOTE_GONE);
 	assert_int_equal(s.serial, serial);
 	assert_int_equal(s.signal, signal_number);
-	assert_int_equal(s.dirty, 0);
+}
+
+/* The room's part: the zygote leaves what is there. */
+static void wipe(const struct place *p, unsigned slot, uint64_t serial)
+{
+	char path[SLOT_PATH];
+
+	slot_path(path, p->slots, slot, serial);
+	assert_false(slot_is_empty(p, slot));
+	assert_int_equal(slot_wipe(path), 0);
+	assert_true(slot_is_empty(p, slot));
 }
 
 static void scan_path(int worker, const char *path, struct verdict *v)
@@ -94,7 +104,7 @@ static void test_finds(void **state)
 	assert_int_equal(others, 0);
 	close(worker);
 	await_gone(&z, 41, 0);
-	assert_true(slot_is_empty(&p, 3));
+	wipe(&p, 3, 41);
 	assert_left(&z, &p);
 }
 
@@ -179,7 +189,7 @@ static void test_signal(void **state)
 	worker = zyg_spawn(&z, 5, 9, &pid);
 	assert_int_equal(kill(pid, SIGSEGV), 0);
 	await_gone(&z, 9, SIGSEGV);
-	assert_true(slot_is_empty(&p, 5));
+	wipe(&p, 5, 9);
 	close(worker);
 	worker = zyg_spawn(&z, 5, 10, &pid);
 	scan_data(worker, "fine", 4, &v);
@@ -191,6 +201,41 @@ static void test_signal(void **state)
 	close(worker);
 	zyg_end(&z);
 	place_free(&p);
+}
+
+/* A directory that is closed, and more of them than a path may have: no word of it is late. */
+static void test_left(void **state)
+{
+	char path[SLOT_PATH];
+	struct place p;
+	struct zyg z;
+	int64_t since;
+	pid_t pid;
+	int worker, at;
+
+	(void)state;
+	start(&p, &z);
+	worker = zyg_spawn(&z, 0, 1, &pid);
+	at = open(slot_path(path, p.slots, 0, 1), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < 4000; i++) {
+		int below;
+
+		assert_int_equal(mkdirat(at, "d", 0700), 0);
+		below = openat(at, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_int_equal(fchmod(at, 0), 0);
+		close(at);
+		at = below;
+	}
+	close(at);
+	since = amp_clock_monotonic();
+	close(worker);
+	await_gone(&z, 1, 0);
+	assert_true(amp_clock_monotonic() - since < 2 * AMP_NS_PER_SEC);
+	worker = zyg_spawn(&z, 1, 2, &pid);
+	close(worker);
+	await_gone(&z, 2, 0);
+	wipe(&p, 0, 1);
+	assert_left(&z, &p);
 }
 
 static void refused(struct place *p, const char *why)
@@ -291,7 +336,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_finds),  cmocka_unit_test(test_workers), cmocka_unit_test(test_content),
 		cmocka_unit_test(test_signal), cmocka_unit_test(test_refused), cmocka_unit_test(test_ignored),
-		cmocka_unit_test(test_told),
+		cmocka_unit_test(test_told),   cmocka_unit_test(test_left),
 	};
 
 	if (amp_sha256_setup() != 0 || adapter_setup() != 0)
