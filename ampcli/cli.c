@@ -45,8 +45,10 @@ void cmd_help(struct cli *cli)
 	      "The ID of a quarantine entry may be cut to its beginning, at least 4 digits, that no other "
 	      "has.\n"
 	      "TIME is RFC 3339, \"YYYY-MM-DD[ HH:MM[:SS]]\" (UTC) or a span back: 90s, 15m, 2h, 7d.\n"
+	      "--help is `help`, --version is `about`; --keep-going, without COMMAND: goes on after a line "
+	      "that failed.\n"
 	      "Exit: 0 done, 1 threats (scan --wait), 2 usage or error, 3 a service could not be reached,\n"
-	      "4 not permitted.\n",
+	      "4 not permitted, 130 SIGINT ended the waiting for a scan.\n",
 	      cli->out);
 }
 

@@ -20,6 +20,9 @@
 #include <unistd.h>
 
 #define ARENA_LIMIT ((size_t)1024 * 1024)
+#define NOT_IN_GROUP                                                                                         \
+	"only root and members of the asking group may ask; add the user to that group "                     \
+	"(cli_group in ampmon.conf, usually amp)"
 
 struct reply {
 	struct amp_arena arena;
@@ -100,9 +103,10 @@ static const struct {
 	enum client_outcome outcome;
 	const char *what;
 } connect_errors[] = {
-	{EACCES, CLIENT_NOT_PERMITTED, "only root and members of the asking group may ask"},
-	{EPERM, CLIENT_NOT_PERMITTED, "only root and members of the asking group may ask"},
-	{ENOENT, CLIENT_UNREACHABLE, "not running (there is no socket)"},
+	{EACCES, CLIENT_NOT_PERMITTED, NOT_IN_GROUP},
+	{EPERM, CLIENT_NOT_PERMITTED, NOT_IN_GROUP},
+	{ENOENT, CLIENT_UNREACHABLE,
+	 "not running (there is no socket): systemctl start cisco-amp, or another --run-dir"},
 	{ECONNREFUSED, CLIENT_UNREACHABLE, "not running (nobody listens)"},
 	{EAGAIN, CLIENT_UNREACHABLE, "no connection within 5 s"},
 };

@@ -90,7 +90,7 @@ static json_object *json_definitions(const Amp__CliDefinitionsReply *r)
 
 static void text_sets(FILE *f, const Amp__CliDefinitionsReply *r)
 {
-	char n[32], age[64];
+	char n[48], age[64];
 
 	fputs(r->n_sets ? "Sets:\n" : "Sets: none\n", f);
 	for (size_t i = 0; i < r->n_sets; i++) {
@@ -100,7 +100,7 @@ static void text_sets(FILE *f, const Amp__CliDefinitionsReply *r)
 		out_bytes(f, &s->path);
 		if (s->version)
 			fprintf(f, ", version %u", s->version);
-		fprintf(f, ", %s signatures, ", scan_number(s->signatures, n, sizeof(n)));
+		fprintf(f, ", %s, ", out_count(s->signatures, "signature", n, sizeof(n)));
 		out_time(f, s->time_ns);
 		definitions_age(s->time_ns, age, sizeof(age));
 		fprintf(f, s->time_ns ? " (%s)\n" : "\n", age);
@@ -109,7 +109,7 @@ static void text_sets(FILE *f, const Amp__CliDefinitionsReply *r)
 
 static void text_definitions(FILE *f, const Amp__CliDefinitionsReply *r)
 {
-	char n[32];
+	char n[48];
 
 	fputs("Engine: ", f);
 	out_text(f, r->state);
@@ -117,7 +117,7 @@ static void text_definitions(FILE *f, const Amp__CliDefinitionsReply *r)
 		fputs(", ", f);
 		out_text(f, r->engine);
 	}
-	fprintf(f, "\nSignatures: %s", scan_number(r->signatures, n, sizeof(n)));
+	fprintf(f, "\nSignatures: %s", out_number(r->signatures, n, sizeof(n)));
 	if (r->loaded_ns) {
 		fprintf(f, ", generation %llu, loaded ", (unsigned long long)r->generation);
 		out_time(f, r->loaded_ns);
@@ -128,8 +128,8 @@ static void text_definitions(FILE *f, const Amp__CliDefinitionsReply *r)
 		out_text(f, r->refused);
 		fputc('\n', f);
 	}
-	fprintf(f, "Workers: %u alive, %llu scans, %llu died over a file\n", r->workers,
-		(unsigned long long)r->scans, (unsigned long long)r->restarts);
+	fprintf(f, "Workers: %u alive, %s, %llu died over a file\n", r->workers,
+		out_count(r->scans, "scan", n, sizeof(n)), (unsigned long long)r->restarts);
 	text_sets(f, r);
 }
 
@@ -164,13 +164,15 @@ static void json_brake(json_object *list, const Amp__CliBrakeEntry *e)
 
 static void text_brake(FILE *f, const Amp__CliBrakeEntry *e)
 {
+	char n[48];
+
 	out_text(f, e->signature);
 	if (e->holds) {
 		fputs(": held since ", f);
 		out_time(f, e->since_ns);
-		fprintf(f, ", %llu files left as they are\n", (unsigned long long)e->held);
+		fprintf(f, ", %s left alone\n", out_count(e->held, "file", n, sizeof(n)));
 	} else {
-		fprintf(f, ": not held, %u old files lately\n", e->recent);
+		fprintf(f, ": not held, %s lately\n", out_count(e->recent, "old file", n, sizeof(n)));
 	}
 }
 
@@ -217,11 +219,12 @@ void cmd_brake_show(struct cli *cli)
 static void print_released(struct cli *cli, uint64_t judged_again)
 {
 	json_object *o;
+	char n[48];
 
 	if (!cli->json) {
 		out_text(cli->out, cli->argument);
-		fprintf(cli->out, " is released: %llu files are judged again\n",
-			(unsigned long long)judged_again);
+		fprintf(cli->out, " is released; judged again: %s\n",
+			out_count(judged_again, "file", n, sizeof(n)));
 		return;
 	}
 	o = json_object_new_object();

@@ -185,5 +185,7 @@ void cmd_history(struct cli *cli)
 	print_pages(cli, c, &shown, &failed);
 	if (cli->json && (shown > 0 || !failed))
 		out_json_end(cli->out, shown == 0);
+	else if (!cli->json && shown == 0 && !failed)
+		fputs("No events.\n", cli->out);
 	client_free(c);
 }

@@ -182,12 +182,14 @@ static json_object *json_rule(const Amp__CliRule *r, bool exclusions)
 
 static void text_exclusion(FILE *f, const Amp__CliRule *r)
 {
+	char n[48];
+
 	out_padded(f, r->kind, 10);
 	fputc(' ', f);
 	out_bytes(f, &r->text);
 	if (r->has_uid)
 		fprintf(f, " user %u", r->uid);
-	fprintf(f, ", %llu hits\n", (unsigned long long)r->hits);
+	fprintf(f, ", %s\n", out_count(r->hits, "hit", n, sizeof(n)));
 	if (r->warning[0]) {
 		fputs("  Warning: ", f);
 		out_text(f, r->warning);
@@ -197,12 +199,14 @@ static void text_exclusion(FILE *f, const Amp__CliRule *r)
 
 static void text_hash(FILE *f, const Amp__CliRule *r)
 {
+	char n[48];
+
 	out_padded(f, r->kind, 8);
 	fputc(' ', f);
 	out_hex(f, r->sha256.data, r->sha256.len);
 	fputc(' ', f);
 	out_bytes(f, &r->text);
-	fprintf(f, ", %llu hits\n", (unsigned long long)r->hits);
+	fprintf(f, ", %s\n", out_count(r->hits, "hit", n, sizeof(n)));
 }
 
 /* One page; each must lead further. True: there is another. -1 in *bad: it is not sound. */
@@ -250,6 +254,8 @@ static void print_rules(struct cli *cli, struct client *c, bool exclusions)
 		cli_error(cli, true, "ampscand: a page of its rules is not sound");
 	else if (cli->json)
 		out_json_print(cli->out, json_object_get(list));
+	else if (ask.after == 0)
+		fputs(exclusions ? "No exclusions.\n" : "No entries.\n", cli->out);
 	json_object_put(list);
 }
 

@@ -95,6 +95,8 @@ void cmd_quarantine_list(struct cli *cli)
 	well = walk(cli, c, print_entry, &shown, &shown);
 	if (cli->json && (shown > 0 || well))
 		out_json_end(cli->out, shown == 0);
+	else if (!cli->json && shown == 0 && well)
+		fputs("The quarantine is empty.\n", cli->out);
 	client_free(c);
 }
 

@@ -269,12 +269,12 @@ static void text_head(FILE *f, const Amp__CliStatusReply *r)
 
 static void text_engine(FILE *f, const struct engine *e)
 {
-	char age[64];
+	char age[64], n[48];
 
 	fputs("Engine: ", f);
 	out_text(f, e->state);
 	if (e->signatures)
-		fprintf(f, ", %llu signatures", (unsigned long long)e->signatures);
+		fprintf(f, ", %s", out_count(e->signatures, "signature", n, sizeof(n)));
 	if (e->time_ns) {
 		definitions_age(e->time_ns, age, sizeof(age));
 		fprintf(f, ", %s", age);

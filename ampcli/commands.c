@@ -18,7 +18,7 @@ static const struct command commands[] = {
 	{"scan", "flash", NULL, ARG_NONE, OPT_WAIT, cmd_scan_flash,
 	 "scan what runs, its libraries and start-up places (root) [--wait]"},
 	{"scan", "full", NULL, ARG_NONE, OPT_WAIT, cmd_scan_full,
-	 "scan every local file system (root) [--wait]"},
+	 "scan every watched file system (root) [--wait]"},
 	{"scan", "list", NULL, ARG_NONE, 0, cmd_scan_list, "scans, newest first"},
 	{"scan", "show", "ID", ARG_SCAN, OPT_FILES, cmd_scan_show,
 	 "all of one scan; with --files what was not judged clean"},

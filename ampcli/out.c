@@ -50,6 +50,28 @@ void out_time(FILE *f, int64_t realtime_ns)
 	fputs(realtime_ns ? amp_clock_rfc3339(realtime_ns, buf, sizeof(buf)) : "-", f);
 }
 
+const char *out_number(uint64_t n, char *buf, size_t size)
+{
+	char digits[24];
+	size_t length = (size_t)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n), to = 0;
+
+	for (size_t i = 0; i < length && to + 2 < size; i++) {
+		if (i > 0 && (length - i) % 3 == 0)
+			buf[to++] = ',';
+		buf[to++] = digits[i];
+	}
+	buf[to] = '\0';
+	return buf;
+}
+
+const char *out_count(uint64_t n, const char *what, char *buf, size_t size)
+{
+	char number[32];
+
+	snprintf(buf, size, "%s %s%s", out_number(n, number, sizeof(number)), what, n == 1 ? "" : "s");
+	return buf;
+}
+
 void out_hex(FILE *f, const void *bytes, size_t n)
 {
 	const uint8_t *p = bytes;

@@ -2,7 +2,7 @@
  * ampcli/out.h - how things are shown: hostile bytes escaped for a terminal,
  * whole and exact in JSON.
  *
- * Owns: escaping, times, hex, the form of what several commands show.
+ * Owns: escaping, times, hex, numbers, the form of what several commands show.
  * Must not own: asking.
  */
 #ifndef AMPCLI_OUT_H
@@ -21,6 +21,11 @@ void out_bytes(FILE *f, const ProtobufCBinaryData *bytes);
 void out_padded(FILE *f, const char *text, int width);
 void out_time(FILE *f, int64_t realtime_ns); /* "-" for 0 */
 void out_hex(FILE *f, const void *bytes, size_t n);
+
+/* "12,345" in buf; returns buf. */
+const char *out_number(uint64_t n, char *buf, size_t size);
+/* "1 file", "12,345 files" in buf: n of what takes an s; returns buf. */
+const char *out_count(uint64_t n, const char *what, char *buf, size_t size);
 
 /* Members of a JSON object. */
 void out_json_text(json_object *o, const char *key, const char *text);

@@ -5,6 +5,7 @@
 #include "progress.h"
 
 #include "clock.h"
+#include "out.h"
 #include "scan_view.h"
 #include "text.h"
 
@@ -100,16 +101,16 @@ static void add_bar(struct line *l, const Amp__CliScan *s)
 
 static void add_numbers(struct line *l, const Amp__CliScan *s, const struct progress_rate *r)
 {
-	char text[96], n[32], of[32];
+	char text[96], n[48], of[40];
 	int64_t left = progress_left_ns(r, s);
 
-	snprintf(text, sizeof(text), "%s%s%s files", scan_number(s->files, n, sizeof(n)),
-		 s->expected ? "/" : "", s->expected ? scan_number(s->expected, of, sizeof(of)) : "");
-	if (!add(l, text))
-		return;
-	snprintf(text, sizeof(text), "%llu %s", (unsigned long long)s->threats,
-		 s->threats == 1 ? "threat" : "threats");
-	if (!add(l, text) || !add(l, scan_bytes(s->bytes, n, sizeof(n))))
+	if (s->expected)
+		snprintf(text, sizeof(text), "%s/%s", out_number(s->files, n, sizeof(n)),
+			 out_count(s->expected, "file", of, sizeof(of)));
+	else
+		out_count(s->files, "file", text, sizeof(text));
+	if (!add(l, text) || !add(l, out_count(s->threats, "threat", n, sizeof(n))) ||
+	    !add(l, scan_bytes(s->bytes, n, sizeof(n))))
 		return;
 	if (strcmp(s->state, "running") != 0) {
 		amp_text_escape(s->state, strlen(s->state), text, sizeof(text));

@@ -165,20 +165,6 @@ const char *scan_bytes(uint64_t bytes, char *buf, size_t size)
 	return buf;
 }
 
-const char *scan_number(uint64_t n, char *buf, size_t size)
-{
-	char digits[24];
-	size_t length = (size_t)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n), to = 0;
-
-	for (size_t i = 0; i < length && to + 2 < size; i++) {
-		if (i > 0 && (length - i) % 3 == 0)
-			buf[to++] = ',';
-		buf[to++] = digits[i];
-	}
-	buf[to] = '\0';
-	return buf;
-}
-
 void scan_table_head(FILE *f)
 {
 	fprintf(f, "%-6s  %-6s  %-8s  %-24s  %12s  %8s  %s\n", "ID", "KIND", "STATE", "STARTED", "FILES",
@@ -207,7 +193,7 @@ void scan_table_row(FILE *f, const Amp__CliScan *s)
 		out_time(f, s->started_ns);
 	else
 		fprintf(f, "%-24s", "-");
-	fprintf(f, "  %12s  %8llu  ", scan_number(s->files, n, sizeof(n)), (unsigned long long)s->threats);
+	fprintf(f, "  %12s  %8llu  ", out_number(s->files, n, sizeof(n)), (unsigned long long)s->threats);
 	print_paths(f, s, " ");
 	if (s->scheduled)
 		fputs(s->n_paths ? " (scheduled)" : "(scheduled)", f);
@@ -235,7 +221,7 @@ static void text_counts(FILE *f, const Amp__CliScan *s)
 	for (size_t i = 0; i < s->n_counts; i++) {
 		fputs("  ", f);
 		out_padded(f, s->counts[i]->kind, 16);
-		fprintf(f, " %12s\n", scan_number(s->counts[i]->count, n, sizeof(n)));
+		fprintf(f, " %12s\n", out_number(s->counts[i]->count, n, sizeof(n)));
 	}
 }
 
@@ -259,10 +245,10 @@ void scan_text(FILE *f, const Amp__CliScan *s)
 	time_line(f, "Started", s->started_ns);
 	time_line(f, "Ended", s->ended_ns);
 	fprintf(f, "Worked: %s\n", scan_span(s->worked_ns, a, sizeof(a)));
-	fprintf(f, "Files: %s", scan_number(s->files, a, sizeof(a)));
+	fprintf(f, "Files: %s", out_number(s->files, a, sizeof(a)));
 	if (s->expected)
-		fprintf(f, " of about %s", scan_number(s->expected, b, sizeof(b)));
-	fprintf(f, ", %s of them known and unchanged\n", scan_number(s->cached, a, sizeof(a)));
+		fprintf(f, " of about %s", out_number(s->expected, b, sizeof(b)));
+	fprintf(f, ", %s of them known and unchanged\n", out_number(s->cached, a, sizeof(a)));
 	fprintf(f, "Bytes: %s\n", scan_bytes(s->bytes, a, sizeof(a)));
 	fprintf(f, "Threats: %llu\n", (unsigned long long)s->threats);
 	if (s->at.len) {
@@ -277,7 +263,7 @@ void scan_text(FILE *f, const Amp__CliScan *s)
 
 void scan_summary(FILE *f, const Amp__CliScan *s)
 {
-	char files[32], bytes[32], span[32];
+	char files[48], bytes[32], span[32], threats[48];
 
 	fprintf(f, "Scan %llu ", (unsigned long long)s->id);
 	out_text(f, s->state);
@@ -286,9 +272,9 @@ void scan_summary(FILE *f, const Amp__CliScan *s)
 		out_text(f, s->error);
 		fputc(')', f);
 	}
-	fprintf(f, ": %s files, %s in %s, %llu %s\n", scan_number(s->files, files, sizeof(files)),
+	fprintf(f, ": %s, %s in %s, %s\n", out_count(s->files, "file", files, sizeof(files)),
 		scan_bytes(s->bytes, bytes, sizeof(bytes)), scan_span(s->worked_ns, span, sizeof(span)),
-		(unsigned long long)s->threats, s->threats == 1 ? "threat" : "threats");
+		out_count(s->threats, "threat", threats, sizeof(threats)));
 	text_counts(f, s);
 }
 

@@ -46,7 +46,5 @@ bool scan_file_is_threat(const Amp__CliScanFile *file);
 const char *scan_span(int64_t ns, char *buf, size_t size);
 /* "12.3 MiB", "512 B" in buf; returns buf. */
 const char *scan_bytes(uint64_t bytes, char *buf, size_t size);
-/* "12,345" in buf; returns buf. */
-const char *scan_number(uint64_t n, char *buf, size_t size);
 
 #endif

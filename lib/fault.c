@@ -10,7 +10,7 @@ static const struct amp_fault_info table[AMP_FAULT_MAX] = {
 	[AMP_FAULT_ROOM_THROTTLED] =
 		{AMP_FAULT_ROOM_THROTTLED, AMP_FAULT_CRITICAL,
 		 "a process of the suite dies too often and is started with delays",
-		 "see its log and the core pattern; install the newest version; report the crash"},
+		 "see its log and ampmon.log; install the newest version; report the crash"},
 	[AMP_FAULT_ROOM_SILENT] = {AMP_FAULT_ROOM_SILENT, AMP_FAULT_WARNING,
 				   "a process of the suite did not answer and was killed",
 				   "see whether the machine is out of CPU time or memory; see its log"},
@@ -32,10 +32,11 @@ static const struct amp_fault_info table[AMP_FAULT_MAX] = {
 				     "see the log for the reason; restart the service to repair once more"},
 	[AMP_FAULT_NOT_WATCHED] =
 		{AMP_FAULT_NOT_WATCHED, AMP_FAULT_WARNING, "a local file system cannot be watched",
-		 "see the reason in ampcli posture; take its type from filesystem_types or its mount "
+		 "see the reason in `ampcli status`; take its type from filesystem_types or its mount "
 		 "point from watch if it need not be"},
 	[AMP_FAULT_CONFIGURATION] = {AMP_FAULT_CONFIGURATION, AMP_FAULT_CRITICAL,
-				     "the configuration or policy was refused; the one before stays in force",
+				     "the configuration or policy was refused; the one before, or at a start "
+				     "another, is in force",
 				     "correct the file and line named, then reload"},
 	[AMP_FAULT_POLICY_ENTRIES] = {AMP_FAULT_POLICY_ENTRIES, AMP_FAULT_WARNING,
 				      "some entries of the policy's lists cannot be read and are skipped",
@@ -69,16 +70,15 @@ static const struct amp_fault_info table[AMP_FAULT_MAX] = {
 	[AMP_FAULT_QUARANTINE_FAILED] = {AMP_FAULT_QUARANTINE_FAILED, AMP_FAULT_CRITICAL,
 					 "convicted files are still where they were found",
 					 "`ampcli quarantine list` has the reason of each; they are tried "
-					 "again by themselves, or deleted"},
+					 "again by themselves; make space or remove the reason named"},
 	[AMP_FAULT_VAULT] =
 		{AMP_FAULT_VAULT, AMP_FAULT_CRITICAL, "the quarantine cannot be used",
 		 "do as the detail says; convicted files are taken as soon as it can be used again"},
 	[AMP_FAULT_DEFINITIONS] =
 		{AMP_FAULT_DEFINITIONS, AMP_FAULT_WARNING,
 		 "the offline engine is without usable signatures, or not on the newest",
-		 "install clamav-freshclam (apt install clamav-freshclam) and let it fetch, or put "
-		 "signatures into a "
-		 "directory of `definitions` in ampmon.conf, then reload; see `ampcli definitions`"},
+		 "install clamav-freshclam (dnf: clamav-update) and let it fetch, or put signatures into a "
+		 "directory of `definitions` in ampmon.conf; see `ampcli definitions`"},
 	[AMP_FAULT_ENGINE] =
 		{AMP_FAULT_ENGINE, AMP_FAULT_WARNING,
 		 "the offline engine dies over files, or its processes disagree",

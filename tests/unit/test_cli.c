@@ -483,7 +483,7 @@ static void test_history_ends(void **state)
 	assert_int_equal(json_object_array_length(o), 0);
 	json_object_put(o);
 	assert_int_equal(RUN("history"), 0);
-	assert_string_equal(out, "");
+	assert_string_equal(out, "No events.\n");
 	stop(&cloud);
 	start(&cloud, history_loop);
 	assert_int_equal(RUN("history", "--json", "--limit", "0"), 2);
@@ -501,7 +501,7 @@ static void test_history_ends(void **state)
 	json_object_put(document(json_type_object));
 }
 
-static bool rules_forever;
+static bool rules_forever, rules_none;
 
 static bool rules(struct service *s, int fd, const struct amp_wire_header *h, const uint8_t *body,
 		  size_t length)
@@ -526,8 +526,8 @@ static bool rules(struct service *s, int fd, const struct amp_wire_header *h, co
 		rule.sha256.len = 32;
 	}
 	r.rules = list;
-	r.n_rules = 1;
-	r.more = rule.index < 3;
+	r.n_rules = !rules_none;
+	r.more = r.n_rules && rule.index < 3;
 	reply(fd, AMP_MSG_CLI_RULES_REPLY, h->id, &r.base);
 	amp__cli_rules__free_unpacked(q, NULL);
 	return true;
@@ -555,6 +555,15 @@ static void test_rules(void **state)
 	rules_forever = true;
 	assert_int_equal(RUN("policy", "lists", "--json"), 2);
 	json_object_put(document(json_type_object));
+	rules_forever = false;
+	rules_none = true;
+	assert_int_equal(RUN("policy", "lists"), 0);
+	assert_string_equal(out, "No entries.\n");
+	assert_int_equal(RUN("exclusions"), 0);
+	assert_string_equal(out, "No exclusions.\n");
+	assert_int_equal(RUN("exclusions", "--json"), 0);
+	json_object_put(document(json_type_array));
+	rules_none = false;
 }
 
 static bool policies(struct service *s, int fd, const struct amp_wire_header *h, const uint8_t *body,
@@ -978,7 +987,7 @@ static void test_quarantine_list_ends(void **state)
 	assert_int_equal(json_object_array_length(o), 0);
 	json_object_put(o);
 	assert_int_equal(RUN("quarantine", "list"), 0);
-	assert_string_equal(out, "");
+	assert_string_equal(out, "The quarantine is empty.\n");
 	assert_int_equal(RUN("quarantine", "show", "0001"), 2);
 	assert_non_null(strstr(err, "no entry's id begins with 0001; see `ampcli quarantine list`"));
 	stop(&quard);
@@ -1711,6 +1720,8 @@ static void test_usage(void **state)
 	assert_int_equal(RUN("help"), 0);
 	assert_non_null(strstr(out, "policy use ID"));
 	assert_non_null(strstr(out, "quarantine restore ID"));
+	assert_non_null(strstr(out, "--keep-going"));
+	assert_non_null(strstr(out, "130"));
 	assert_int_equal(RUN("--help"), 0);
 	assert_int_equal(RUN("help", "--json"), 0);
 	json_object_put(document(json_type_array));

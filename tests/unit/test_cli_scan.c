@@ -4,6 +4,7 @@
  */
 #include "clifake.h"
 
+#include "ampcli/out.h"
 #include "ampcli/progress.h"
 #include "ampcli/scan_view.h"
 #include "clock.h"
@@ -519,13 +520,12 @@ static void test_brake(void **state)
 	(void)state;
 	start(&scan, scand);
 	assert_int_equal(RUN("brake", "show"), 0);
-	assert_string_equal(out,
-			    "Win.Test-1: held since 2001-09-09T01:46:40.000Z, 100 files left as they are\n");
+	assert_string_equal(out, "Win.Test-1: held since 2001-09-09T01:46:40.000Z, 100 files left alone\n");
 	assert_int_equal(RUN("--json", "brake", "show"), 0);
 	json_object_put(document(json_type_array));
 	assert_int_equal(RUN("brake", "release", "Win.Test-1"), 0);
 	assert_string_equal(script.signature, "Win.Test-1");
-	assert_string_equal(out, "Win.Test-1 is released: 100 files are judged again\n");
+	assert_string_equal(out, "Win.Test-1 is released; judged again: 100 files\n");
 	memset(longer, 'x', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
 	scan.requests = 0;
@@ -625,7 +625,7 @@ static void test_rate(void **state)
 
 static void test_forms(void **state)
 {
-	char buf[32];
+	char buf[48];
 
 	(void)state;
 	assert_string_equal(scan_span(0, buf, sizeof(buf)), "0.0s");
@@ -636,10 +636,13 @@ static void test_forms(void **state)
 	assert_string_equal(scan_bytes(1023, buf, sizeof(buf)), "1023 B");
 	assert_string_equal(scan_bytes(1536, buf, sizeof(buf)), "1.5 KiB");
 	assert_string_equal(scan_bytes(UINT64_MAX, buf, sizeof(buf)), "16.0 EiB");
-	assert_string_equal(scan_number(0, buf, sizeof(buf)), "0");
-	assert_string_equal(scan_number(999, buf, sizeof(buf)), "999");
-	assert_string_equal(scan_number(1000, buf, sizeof(buf)), "1,000");
-	assert_string_equal(scan_number(UINT64_MAX, buf, sizeof(buf)), "18,446,744,073,709,551,615");
+	assert_string_equal(out_number(0, buf, sizeof(buf)), "0");
+	assert_string_equal(out_number(999, buf, sizeof(buf)), "999");
+	assert_string_equal(out_number(1000, buf, sizeof(buf)), "1,000");
+	assert_string_equal(out_number(UINT64_MAX, buf, sizeof(buf)), "18,446,744,073,709,551,615");
+	assert_string_equal(out_count(0, "file", buf, sizeof(buf)), "0 files");
+	assert_string_equal(out_count(1, "file", buf, sizeof(buf)), "1 file");
+	assert_string_equal(out_count(1000, "file", buf, sizeof(buf)), "1,000 files");
 }
 
 #undef TEST
