@@ -138,7 +138,7 @@ install_packages() {
 	elif command -v dnf >/dev/null 2>&1; then
 		install_dnf $dnf
 	else
-		die "neither apt-get nor dnf is here" "install by hand what README.md lists under \"Building\", then run again"
+		die "neither apt-get nor dnf is here" "install by hand what docs/dependencies.md lists, then run again"
 	fi
 }
 
