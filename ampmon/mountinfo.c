@@ -386,28 +386,48 @@ static void add_layers(struct strings *l, const char *value)
 	}
 }
 
-/* Value of option name=, or NULL. */
-static const char *option_value(const char *option, const char *name)
+/* Backslashes out, whatever they stood before. */
+static void add_escaped(struct strings *l, const char *value)
 {
-	size_t n = strlen(name);
+	char *one = strdup(value), *to = one;
 
-	return strncmp(option, name, n) == 0 && option[n] == '=' ? option + n + 1 : NULL;
+	for (; one && *value; value++) {
+		if (*value == '\\' && value[1])
+			value++;
+		*to++ = *value;
+	}
+	if (one)
+		*to = 0;
+	strings_add(l, one);
 }
+
+static void add_raw(struct strings *l, const char *value)
+{
+	strings_add(l, strdup(value));
+}
+
+/* lowerdir+ and datadir+ are one path each, as it was given: a colon or a backslash is part of it. */
+static const struct {
+	const char *name;
+	void (*add)(struct strings *l, const char *value);
+	bool upper;
+} layer_options[] = {
+	{"lowerdir=", add_layers, false},
+	{"lowerdir+=", add_raw, false},
+	{"datadir+=", add_raw, false},
+	{"upperdir=", add_escaped, true},
+};
 
 static void add_option(struct strings *l, const char *option, bool *upper)
 {
-	const char *value = option_value(option, "lowerdir");
+	for (size_t i = 0; i < sizeof(layer_options) / sizeof(layer_options[0]); i++) {
+		size_t n = strlen(layer_options[i].name);
 
-	if (!value)
-		value = option_value(option, "lowerdir+");
-	if (!value)
-		value = option_value(option, "datadir+");
-	if (value)
-		add_layers(l, value);
-	value = option_value(option, "upperdir");
-	if (value) {
-		*upper = true;
-		strings_add(l, strdup(value));
+		if (strncmp(option, layer_options[i].name, n) != 0)
+			continue;
+		*upper |= layer_options[i].upper;
+		if (option[n])
+			layer_options[i].add(l, option + n);
 	}
 }
 

@@ -206,6 +206,27 @@ static void layers(void **state)
 	mount_table_free(&t);
 }
 
+/* As Linux 6.18 shows what was given one by one: only a list has escapes of its own. */
+static void layers_given_one_by_one(void **state)
+{
+	struct mount_table t;
+	bool upper;
+	char **l;
+
+	(void)state;
+	parse(&t, "1 0 0:50 / /m rw - overlay o "
+		  "rw,lowerdir+=/a:b,lowerdir+=/c\\134\\134d,datadir+=/e:f,upperdir=/u\\134:p\n");
+	l = mount_layers(&t.entries[0], &upper);
+	assert_true(upper);
+	assert_string_equal(l[0], "/a:b");
+	assert_string_equal(l[1], "/c\\\\d");
+	assert_string_equal(l[2], "/e:f");
+	assert_string_equal(l[3], "/u:p");
+	assert_null(l[4]);
+	mount_strings_free(l);
+	mount_table_free(&t);
+}
+
 #define TABLE                                                                                                \
 	"1 0 8:1 / / rw - ext4 d rw\n"                                                                       \
 	"2 1 8:2 / /data rw - ext4 d rw\n"                                                                   \
@@ -291,6 +312,7 @@ int main(void)
 		cmocka_unit_test(resolving),
 		cmocka_unit_test(circles_end),
 		cmocka_unit_test(layers),
+		cmocka_unit_test(layers_given_one_by_one),
 		cmocka_unit_test(scopes),
 		cmocka_unit_test(prefixes),
 		cmocka_unit_test(reads_the_kernels),
