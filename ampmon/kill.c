@@ -271,13 +271,15 @@ static bool is_of_ours(const struct mon_kill *k, pid_t pid)
 	return parent > 1 && k->ops.is_ours(parent, k->ops.arg);
 }
 
-static uid_t real_uid(const struct mon_kill *k, pid_t pid)
+/* Effective, as in every record (ampscand/who.c). */
+static uid_t uid_of(const struct mon_kill *k, pid_t pid)
 {
 	char buf[4096], *line;
+	unsigned uid;
 
 	if (read_proc(k, pid, "status", buf, sizeof(buf)) <= 0 || !(line = strstr(buf, "\nUid:")))
 		return (uid_t)-1;
-	return (uid_t)strtoul(line + 5, NULL, 10);
+	return sscanf(line + 5, "%*u %u", &uid) == 1 ? (uid_t)uid : (uid_t)-1;
 }
 
 static void describe(const struct mon_kill *k, pid_t pid, const char *link, struct victim *v)
@@ -287,7 +289,7 @@ static void describe(const struct mon_kill *k, pid_t pid, const char *link, stru
 	memset(v, 0, sizeof(*v));
 	v->pid = pid;
 	v->start = start_ticks(k, pid);
-	v->uid = real_uid(k, pid);
+	v->uid = uid_of(k, pid);
 	n = readlinkat(k->proc, link, v->exe, sizeof(v->exe) - 1);
 	v->exe[n > 0 ? n : 0] = 0;
 }

@@ -498,7 +498,6 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 	    contents_init(&s->contents, CONTENTS_MAX) != 0 || quard_init(s) != 0 || resolve_init(s) != 0 ||
 	    filesystems_init(&s->filesystems) != 0 || verdicts_init(&s->verdicts, VERDICTS_MAX) != 0)
 		return -1;
-	amp_room_feature(room, "whose a process is, by its descriptor (PIDFD_GET_INFO)", who_by_pidfd());
 	return 0;
 }
 

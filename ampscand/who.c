@@ -4,26 +4,12 @@
 #include "who.h"
 
 #include <fcntl.h>
-#include <linux/types.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
-
-/* linux/pidfd.h of 6.13; Debian 12's headers do not have it yet. */
-struct amp_pidfd_info {
-	__u64 mask;
-	__u64 cgroupid;
-	__u32 pid, tgid, ppid;
-	__u32 ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
-	__s32 exit_code;
-};
-#define AMP_PIDFD_GET_INFO   _IOWR(0xFF, 11, struct amp_pidfd_info)
-#define AMP_PIDFD_INFO_CREDS (1ULL << 1)
 
 struct who_table {
 	int proc;
@@ -89,38 +75,17 @@ static bool alive(int pidfd)
 	return pidfd >= 0 && poll(&p, 1, 0) == 0;
 }
 
-bool who_by_pidfd(void)
-{
-	struct amp_pidfd_info info = {.mask = AMP_PIDFD_INFO_CREDS};
-	int fd = (int)syscall(SYS_pidfd_open, getpid(), 0U);
-	bool told =
-		fd >= 0 && ioctl(fd, AMP_PIDFD_GET_INFO, &info) == 0 && (info.mask & AMP_PIDFD_INFO_CREDS);
-
-	if (fd >= 0)
-		close(fd);
-	return told;
-}
-
-/* Real uid. /proc/PID belongs to root when the process is undumpable, so the
- * kernel is asked by pidfd first (6.13 and later). */
-static uid_t uid_of(struct who_table *t, const char *dir, int pidfd)
-{
-	struct amp_pidfd_info info = {.mask = AMP_PIDFD_INFO_CREDS};
-	struct stat st;
-
-	if (ioctl(pidfd, AMP_PIDFD_GET_INFO, &info) == 0 && (info.mask & AMP_PIDFD_INFO_CREDS))
-		return info.ruid;
-	if (fstatat(t->proc, dir, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return st.st_uid;
-	return (uid_t)-1;
-}
-
+/*
+ * Effective: as whom it acts. The directory's owner tells it, also of what is undumpable
+ * (task_dump_owner() makes an exception of directories that all may read).
+ */
 uid_t who_uid(struct who_table *t, pid_t pid)
 {
 	char path[32];
+	struct stat st;
 
 	snprintf(path, sizeof(path), "%d", (int)pid);
-	return uid_of(t, path, -1);
+	return fstatat(t->proc, path, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_uid : (uid_t)-1;
 }
 
 static struct who *look(struct who_table *t, pid_t pid, int pidfd)
@@ -135,8 +100,7 @@ static struct who *look(struct who_table *t, pid_t pid, int pidfd)
 	n = readlinkat(t->proc, path, exe, sizeof(exe));
 	if (amp_statx_identity(t->proc, path, 0, &id) != 0)
 		memset(&id, 0, sizeof(id));
-	snprintf(path, sizeof(path), "%d", (int)pid);
-	uid = uid_of(t, path, pidfd);
+	uid = who_uid(t, pid);
 	/* Only now: what was read belongs to this process if it still lives. */
 	if (!alive(pidfd))
 		return who_make(false, pid, (uid_t)-1, NULL, 0);
@@ -165,6 +129,14 @@ int who_program_identity(struct who_table *t, pid_t pid, struct amp_identity *id
 
 	snprintf(path, sizeof(path), "%d/exe", (int)pid);
 	return amp_statx_identity(t->proc, path, 0, id);
+}
+
+int who_program_fsid(pid_t pid, uint64_t *fsid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	return amp_fsid_of_path(path, fsid);
 }
 
 int who_program(struct who_table *t, pid_t pid, struct amp_handle *h, struct amp_identity *id)

@@ -17,7 +17,7 @@ struct who {
 	unsigned references;
 	bool known; /* the process lived when it was looked at */
 	pid_t pid;
-	uid_t uid;
+	uid_t uid;		   /* effective; -1: unknown */
 	uint64_t exe_dev, exe_ino; /* 0: unknown */
 	size_t exe_size;
 	char exe[]; /* link text, bytes, NUL-terminated */
@@ -28,7 +28,6 @@ struct who_table;
 /* proc: descriptor of /proc, kept. NULL: ENOMEM. */
 struct who_table *who_table_new(int proc);
 void who_table_free(struct who_table *t);
-bool who_by_pidfd(void);	     /* the kernel says whose a process is; asked before the walls stand */
 void who_batch(struct who_table *t); /* a new batch: look again */
 
 /* A reference to the process of an event; never NULL but on ENOMEM.
@@ -42,6 +41,8 @@ void who_unref(struct who *w);
 /* Program a process runs now: handle, and identity for comparing. fs device in id->dev. 0 or -1. */
 int who_program(struct who_table *t, pid_t pid, struct amp_handle *h, struct amp_identity *id);
 uid_t who_uid(struct who_table *t, pid_t pid); /* of the process; -1: unknown */
+/* Asks the file system: not of one that may be a file server's. 0 or -1. */
+int who_program_fsid(pid_t pid, uint64_t *fsid);
 int who_program_identity(struct who_table *t, pid_t pid, struct amp_identity *id);
 
 #endif

@@ -40,9 +40,6 @@
 /* O_TMPFILE holds O_DIRECTORY too, which is allowed: this is the bit alone. */
 #define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
 #define WRITE_FLAGS (O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND | TMPFILE_BIT)
-/* linux/pidfd.h of 6.13: _IOWR(0xFF, 11, struct pidfd_info); the struct grows. */
-#define PIDFD_GET_INFO_ANY_SIZE _IOC(_IOC_READ | _IOC_WRITE, 0xFF, 11, 0)
-#define IOCTL_SIZE_BITS		((uint64_t)_IOC_SIZEMASK << _IOC_SIZESHIFT)
 
 /* clang-format off */
 #define LOW32               UINT64_C(0xffffffff)
@@ -143,7 +140,6 @@ static const struct amp_sys_rule who_rules[] = {
 	{"fstatfs", ANY},
 	{"sysinfo", ANY},   /* how loaded the machine is, for scans on demand */
 	FCNTL(F_GET_SEALS), /* of the event buffers' memfd */
-	{"ioctl", {{AMP_SYS_IS, 1, LOW32 & ~IOCTL_SIZE_BITS, PIDFD_GET_INFO_ANY_SIZE}}},
 	{"ioctl", {INT_IS(1, FIONREAD)}},
 };
 

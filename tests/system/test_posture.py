@@ -110,9 +110,6 @@ def case_features_are_named():
     doc = suite.cli("posture")[1]
     check(isinstance(doc["in_use"], list) and doc["in_use"], "in_use: %r" % doc.get("in_use"))
     check(isinstance(doc["missing"], list), "missing: %r" % doc.get("missing"))
-    scand = [p for p in doc["processes"] if p["name"] == "ampscand"][0]
-    named = [f for f in scand["in_use"] + scand["missing"] if "PIDFD_GET_INFO" in f]
-    check(len(named) == 1, "PIDFD_GET_INFO: %r" % scand)
     mon = [p for p in doc["processes"] if p["name"] == "ampmon"][0]
     for word in ("DFID_NAME_TARGET", "PIDFD", "unlimited queue", "MARK_FILESYSTEM", "overlay's layers"):
         named = [f for f in mon["in_use"] + mon["missing"] if word in f]
