@@ -206,9 +206,10 @@ static bool same_through_layers(const struct program *p, const struct amp_identi
 
 static bool runs(const struct mon_kill *k, const struct program *p, const struct amp_identity *file)
 {
-	if (mon_watch_plain_device(k->watch, p->identity.dev_major, p->identity.dev_minor))
-		return same_on_device(p, file);
-	return same_through_layers(p, file);
+	/* A subvolume of btrfs has a device that no table of mounts knows, and is no layer either. */
+	return same_on_device(p, file) ||
+	       (!mon_watch_plain_device(k->watch, p->identity.dev_major, p->identity.dev_minor) &&
+		same_through_layers(p, file));
 }
 
 static bool runs_now(const struct mon_kill *k, pid_t pid, const struct amp_identity *file)

@@ -23,7 +23,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,9 +127,21 @@ static bool all_layers_covered(const struct mark_order *o)
 	return true;
 }
 
+/* 0, or why it cannot be marked. */
+static int look_at_file_system(const struct mark_order *o, int fd, struct mark_result *r)
+{
+	struct amp_handle h;
+	struct statfs sf;
+
+	if (fstatfs(fd, &sf) < 0 || amp_fsid_of_fd(fd, &r->fsid) < 0)
+		return errno;
+	if (amp_handle_at(fd, "", AT_EMPTY_PATH, &h, NULL) == 0)
+		r->btrfs = amp_fsid_of_btrfs(r->fsid, &h);
+	return o->by_handle && !amp_handles_last((uint64_t)sf.f_type) ? EOPNOTSUPP : 0;
+}
+
 static void child_work(const struct mark_order *o, struct mark_result *r)
 {
-	struct statfs fs;
 	unsigned flags = FAN_MARK_FILESYSTEM | (o->remove ? FAN_MARK_REMOVE : FAN_MARK_ADD);
 	int fd = open_candidate(o, &r->candidate);
 
@@ -138,11 +149,9 @@ static void child_work(const struct mark_order *o, struct mark_result *r)
 	if (fd < 0)
 		return;
 	r->outcome = MARK_REFUSED;
-	if (fstatfs(fd, &fs) < 0) {
-		r->error = errno;
+	r->error = look_at_file_system(o, fd, r);
+	if (r->error)
 		return;
-	}
-	r->fsid = amp_fsid_from_pair(fs.f_fsid.__val[0], fs.f_fsid.__val[1]);
 	if (all_layers_covered(o)) {
 		r->outcome = MARK_COVERED;
 		return;

@@ -21,7 +21,8 @@ struct mark_candidate {
 
 struct mark_order {
 	int group;
-	bool remove; /* take the mark away */
+	bool remove;	/* take the mark away */
+	bool by_handle; /* its events name files by handles, which must last */
 	uint64_t mask;
 	struct mark_candidate *candidates; /* tried in order */
 	size_t count;
@@ -44,6 +45,7 @@ struct mark_result {
 	int32_t error;
 	uint32_t candidate;
 	uint64_t fsid;
+	uint64_t btrfs; /* amp_fsid_of_btrfs() */
 };
 
 struct mark_job;

@@ -103,6 +103,7 @@ void watchfs_fill(const struct watch_fs *fs, Amp__FileSystem *out, ProtobufCBina
 {
 	amp__file_system__init(out);
 	out->fsid = fs->alias || !is_watched(fs) ? 0 : fs->fsid;
+	out->btrfs = fs->btrfs;
 	out->dev_major = fs->major;
 	out->dev_minor = fs->minor;
 	out->type = fs->type;
@@ -301,6 +302,7 @@ void watchfs_mark(struct watch_fs *fs)
 
 	fs->wants_job = fs->again = false;
 	fs->by_fd |= w->force_fd || (watchfs_overlay(fs) && !watchfs_kernel_reports_layers());
+	o.by_handle = !fs->by_fd;
 	o.mask = fs->by_fd ? FD_MASK : HANDLE_MASK;
 	o.group = watch_group(w, fs->by_fd);
 	if (o.group < 0 || add_candidates(w, fs, &o) < 0 || add_layers(w, fs, &o) < 0) {
@@ -337,22 +339,30 @@ struct watch_fs *watchfs_twin(struct watch_fs *fs)
 	return NULL;
 }
 
-/* Handles cannot be had: the group of descriptors takes it. */
-static bool wants_fd_group(const struct watch_fs *fs, int error)
+/* Handles cannot be had, and why: the group of descriptors takes it. NULL: that would not help. */
+static const char *fd_group_helps(const struct watch_fs *fs, int error)
 {
-	static const int errors[] = {EOPNOTSUPP, ENODEV, EXDEV, EINVAL};
+	static const struct {
+		int error;
+		const char *why;
+	} errors[] = {
+		{EOPNOTSUPP, "it has no file handles, or none that last"},
+		{ENODEV, "it has no identifier"},
+		{EXDEV, "a subvolume with an identifier of its own"},
+		{EINVAL, "this kernel gives no handles of it"},
+	};
 
 	for (size_t i = 0; !fs->by_fd && i < sizeof(errors) / sizeof(errors[0]); i++)
-		if (error == errors[i])
-			return true;
-	return false;
+		if (error == errors[i].error)
+			return errors[i].why;
+	return NULL;
 }
 
 static void use_fd_group(struct watch_fs *fs, const char *why)
 {
 	fs->by_fd = true;
+	fs->fd_why = why;
 	fs->wants_job = true;
-	set_why(fs, false, why);
 }
 
 static const char *fd_reason(const struct watch_fs *fs)
@@ -363,7 +373,7 @@ static const char *fd_reason(const struct watch_fs *fs)
 		return "another file system has the same identifier";
 	if (watchfs_overlay(fs))
 		return "overlay whose layers are not watched or not reported by this kernel";
-	return fs->why[0] ? fs->why : "it has no file handles";
+	return fs->fd_why ? fs->fd_why : "it has no file handles";
 }
 
 /* What of the configured directories is on it. True: it changed; *wider: there is more. */
@@ -401,17 +411,18 @@ static void take_place(struct watch_fs *fs, const struct mark_candidate *c)
 	watchfs_set_point(fs, c->point);
 }
 
-static void now_marked(struct watch_fs *fs, const struct mark_candidate *c, uint64_t fsid)
+static void now_marked(struct watch_fs *fs, const struct mark_candidate *c, const struct mark_result *r)
 {
-	bool fresh = !fs->marked || !fs->reported || fs->fsid != fsid, wider;
+	bool fresh = !fs->marked || !fs->reported || fs->fsid != r->fsid, wider;
 
-	if (fs->fsid != fsid)
+	if (fs->fsid != r->fsid)
 		watchfs_gone(fs);
-	fs->fsid = fsid;
+	fs->fsid = r->fsid;
+	fs->btrfs = r->btrfs;
 	fs->marked = true;
 	fs->covered = false;
 	/* Without an identifier of its own nobody can name it. */
-	fs->alias = fsid == 0 || watchfs_twin(fs);
+	fs->alias = watchfs_twin(fs);
 	if (fs->alias && !fs->by_fd) {
 		watchfs_unmark(fs, false);
 		fs->marked = false;
@@ -420,9 +431,7 @@ static void now_marked(struct watch_fs *fs, const struct mark_candidate *c, uint
 	}
 	take_place(fs, c);
 	watchfs_refresh_scope(fs, &wider);
-	set_why(fs, false, "");
-	if (fs->by_fd)
-		set_why(fs, false, fd_reason(fs));
+	set_why(fs, false, fs->by_fd ? fd_reason(fs) : "");
 	watchfs_report(fs, fresh);
 }
 
@@ -443,10 +452,11 @@ static void now_covered(struct watch_fs *fs, const struct mark_candidate *c)
 
 static void refused(struct watch_fs *fs, const struct mark_candidate *c, int error)
 {
+	const char *fd_why = fd_group_helps(fs, error);
 	char why[128];
 
-	if (wants_fd_group(fs, error)) {
-		use_fd_group(fs, "");
+	if (fd_why) {
+		use_fd_group(fs, fd_why);
 		return;
 	}
 	snprintf(why, sizeof(why), "the kernel refuses the mark: %s", strerror(error));
@@ -480,7 +490,7 @@ static void on_marked(struct mark_job *job, const struct mark_result *r, void *a
 	w->running--;
 	switch ((enum mark_outcome)r->outcome) {
 	case MARK_DONE:
-		now_marked(fs, &o->candidates[r->candidate], r->fsid);
+		now_marked(fs, &o->candidates[r->candidate], r);
 		break;
 	case MARK_COVERED:
 		now_covered(fs, &o->candidates[r->candidate]);

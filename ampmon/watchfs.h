@@ -37,9 +37,10 @@ struct watch_fs {
 	int mount_id;
 	char *point; /* NULL: none */
 	bool partial;
-	uint64_t fsid;
+	uint64_t fsid, btrfs; /* btrfs: what all its subvolumes have in common; else 0 */
 	char why[192];
-	char **scope; /* NULL until known; empty: everywhere */
+	const char *fd_why; /* its handles are of no use */
+	char **scope;	    /* NULL until known; empty: everywhere */
 	struct mark_job *job;
 };
 

@@ -276,7 +276,7 @@ static bool as_known(const struct mon_watch *w, struct watch_fs *fs)
 {
 	if (watchfs_overlay(fs) && !same_overlay(fs, watchfs_entry(w, fs)))
 		fs->covered = fs->by_fd = false;
-	if (fs->alias && fs->fsid && !watchfs_twin(fs))
+	if (fs->alias && !watchfs_twin(fs))
 		return false; /* the other one is gone: it can be named now */
 	return (fs->marked || fs->covered) && place_holds(w, fs);
 }

@@ -82,6 +82,7 @@ static struct filesystem *from_wire(const Amp__FileSystem *w)
 	if (!fs)
 		return NULL;
 	fs->fsid = w->fsid;
+	fs->btrfs = w->btrfs;
 	fs->dev_major = w->dev_major;
 	fs->dev_minor = w->dev_minor;
 	fs->how = w->how;
@@ -209,6 +210,27 @@ bool path_below(const char *path, const char *dir)
 	if (n == 1 && dir[0] == '/')
 		return path[0] == '/';
 	return strncmp(path, dir, n) == 0 && (path[n] == '\0' || path[n] == '/');
+}
+
+struct filesystem *filesystems_of(struct filesystems *t, const struct amp_fileid *id, const char *path)
+{
+	struct filesystem *best = filesystems_find(t, id->fsid);
+	uint64_t btrfs = amp_fsid_of_btrfs(id->fsid, &id->handle);
+	size_t longest = 0;
+
+	if (best || !btrfs)
+		return best;
+	for (struct filesystem *fs = t->first; fs; fs = fs->next) {
+		size_t n = strlen(fs->mount_point);
+
+		if (fs->btrfs != btrfs)
+			continue;
+		if (!best || (path && n > longest && path_below(path, fs->mount_point))) {
+			best = fs;
+			longest = path && path_below(path, fs->mount_point) ? n : 0;
+		}
+	}
+	return best;
 }
 
 bool filesystem_in_scope(const struct filesystem *fs, const char *path)

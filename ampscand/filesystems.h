@@ -16,6 +16,7 @@
 struct filesystem {
 	struct filesystem *next;
 	uint64_t fsid;
+	uint64_t btrfs; /* as amp_fsid_of_btrfs() says of each file in it; 0: it is none */
 	unsigned dev_major, dev_minor;
 	Amp__FileSystem__How how;
 	bool partial;
@@ -44,6 +45,12 @@ void filesystems_visit(struct filesystems *t, uint64_t fsid, const char *directo
 void filesystems_remove(struct filesystems *t, uint64_t fsid);
 struct filesystem *filesystems_find(struct filesystems *t, uint64_t fsid);
 struct filesystem *filesystems_by_device(struct filesystems *t, unsigned major, unsigned minor);
+/*
+ * Of the file `id`: the one with its fsid, or, if the file lies in a subvolume of
+ * btrfs that nothing mounts, the one of that btrfs through which path leads (NULL or
+ * no host path: any of that btrfs).
+ */
+struct filesystem *filesystems_of(struct filesystems *t, const struct amp_fileid *id, const char *path);
 /* True: files of this host path are to be judged. */
 bool filesystem_in_scope(const struct filesystem *fs, const char *path);
 

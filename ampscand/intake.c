@@ -387,10 +387,32 @@ static void take(struct scand *s, const struct file_event *ev)
 		on_file(s, ev);
 }
 
+/*
+ * The kernel opened it for us, so its fsid is its own subvolume's, which need not
+ * be mounted; a walk and a handle event have that of the mount it lies in.
+ */
+static void take_opened(struct scand *s, const struct file_event *ev)
+{
+	char path[RESOLVE_PATH];
+	struct file_event there = *ev;
+	const struct filesystem *fs = filesystems_find(&s->filesystems, ev->file.fsid);
+
+	if (!fs && amp_fsid_of_btrfs(ev->file.fsid, &ev->file.handle))
+		fs = filesystems_of(&s->filesystems, &ev->file,
+				    resolve_fd(s, ev->fd, path) == 0 ? path : NULL);
+	if (fs)
+		there.file.fsid = fs->fsid;
+	take(s, &there);
+}
+
 static void on_event(const struct file_event *ev, void *arg)
 {
 	struct scand *s = arg;
 
+	if (ev->fd >= 0) { /* it has no slot */
+		take_opened(s, ev);
+		return;
+	}
 	if (is_poison(s, ev))
 		return;
 	if (ev->slot.kind != SLOT_NONE)
@@ -425,6 +447,29 @@ void intake_ops(struct scand *s, struct source_ops *ops)
 
 /* -- what does not come from a source -- */
 
+static size_t program_link(const struct scand *s, pid_t pid, char exe[RESOLVE_PATH])
+{
+	char link[32];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "%d/exe", (int)pid);
+	n = readlinkat(s->proc, link, exe, RESOLVE_PATH - 1);
+	exe[n > 0 ? n : 0] = '\0';
+	return n > 0 ? (size_t)n : 0;
+}
+
+/*
+ * The table of mounts has the devices of super blocks, statx those of subvolumes.
+ * For others the fsid says less than the device: two may share one.
+ */
+static struct filesystem *filesystem_of_program(struct scand *s, pid_t pid, struct amp_fileid file,
+						const struct amp_identity *id, const char *exe)
+{
+	if (amp_fsid_of_btrfs(0, &file.handle) && who_program_fsid(pid, &file.fsid) == 0)
+		return filesystems_of(&s->filesystems, &file, exe);
+	return filesystems_by_device(&s->filesystems, id->dev_major, id->dev_minor);
+}
+
 void intake_running(struct scand *s, pid_t pid)
 {
 	struct amp_fileid file = {0};
@@ -433,22 +478,21 @@ void intake_running(struct scand *s, pid_t pid)
 	struct filesystem *fs;
 	struct occurrence *o;
 	struct job *j;
-	char link[32], exe[4096];
-	ssize_t n;
+	char exe[RESOLVE_PATH];
+	size_t n;
 
 	if (who_program(s->who, pid, &file.handle, &id) != 0) {
 		amp_counter_add(&count_no_program, 1); /* a kernel thread, or an overlay */
 		return;
 	}
-	fs = filesystems_by_device(&s->filesystems, id.dev_major, id.dev_minor);
+	n = program_link(s, pid, exe);
+	fs = filesystem_of_program(s, pid, file, &id, exe);
 	if (!fs || !s->rules)
 		return;
 	file.fsid = fs->fsid;
 	v = verdicts_find(&s->verdicts, &file);
 	if (v && !amp_identity_same_content(&v->identity, &id))
 		verdicts_remove(&s->verdicts, &file);
-	snprintf(link, sizeof(link), "%d/exe", (int)pid);
-	n = readlinkat(s->proc, link, exe, sizeof(exe));
 	o = occurrence_new(&file, NULL, 0);
 	j = o ? job_get(s, &file, 0) : NULL;
 	if (!j) {
@@ -457,7 +501,7 @@ void intake_running(struct scand *s, pid_t pid)
 		return;
 	}
 	o->cause = CAUSE_RUNNING;
-	o->who = who_make(true, pid, who_uid(s->who, pid), exe, n > 0 ? (size_t)n : 0);
+	o->who = who_make(true, pid, who_uid(s->who, pid), exe, n);
 	enter(j, o, false);
 	job_advance(j);
 }

@@ -122,16 +122,25 @@ static struct resolve *start(struct scand *s, const struct amp_fileid *dir)
 	return r;
 }
 
-static int path_of_fd(struct scand *s, struct occurrence *o)
+int resolve_fd(const struct scand *s, int fd, char path[RESOLVE_PATH])
 {
-	char link[32], path[4096];
+	char link[32];
 	ssize_t n;
 
-	snprintf(link, sizeof(link), "self/fd/%d", o->fd);
-	n = readlinkat(s->proc, link, path, sizeof(path) - 1);
+	snprintf(link, sizeof(link), "self/fd/%d", fd);
+	n = readlinkat(s->proc, link, path, RESOLVE_PATH - 1);
 	if (n <= 0 || path[0] != '/')
 		return -1;
 	path[n] = '\0';
+	return 0;
+}
+
+static int path_of_fd(struct scand *s, struct occurrence *o)
+{
+	char path[RESOLVE_PATH];
+
+	if (resolve_fd(s, o->fd, path) != 0)
+		return -1;
 	o->name_size = 0;
 	set_path(o, path, false);
 	return 0;

@@ -306,6 +306,9 @@ void fileid_copy(struct amp_fileid *to, const struct amp_fileid *from);
 /* True: o->path is there (or can never be); false: asked for, job_advance() will be called. */
 bool resolve_path(struct occurrence *o);
 /* It is in this directory; NULL: nobody can tell where. */
+#define RESOLVE_PATH 4096 /* a link of /proc is no longer */
+/* What the kernel calls the file of a descriptor, here. 0, or -1: it has no path. */
+int resolve_fd(const struct scand *s, int fd, char path[RESOLVE_PATH]);
 void resolve_known(struct scand *s, struct occurrence *o, const char *directory);
 void resolve_done(struct scand *s, struct resolve *r, const Amp__ReadResult *res);
 void resolve_again(struct scand *s, struct resolve *r); /* its reader died */

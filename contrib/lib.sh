@@ -7,7 +7,7 @@ APT_BUILD="gcc make autoconf automake pkg-config protobuf-c-compiler libprotobuf
 	libssl-dev libsqlite3-dev libcap-dev libseccomp-dev libconfuse-dev libjson-c-dev libedit-dev
 	libclamav-dev linux-libc-dev"
 APT_CHECK="libcmocka-dev clang libclang-rt-14-dev clang-format valgrind python3 e2fsprogs util-linux
-	liburing-dev sqlite3 acl attr xz-utils clamav clamav-testfiles"
+	btrfs-progs dosfstools liburing-dev sqlite3 acl attr xz-utils clamav clamav-testfiles"
 # Guests with Debian's kernels (tests/vm); only where apt is.
 APT_VM="qemu-system-x86 busybox-static kmod zstd debootstrap e2fsprogs
 	debian-archive-keyring git python3 gcc-12 make"
@@ -15,7 +15,7 @@ DNF_BUILD="gcc make autoconf automake pkgconf-pkg-config protobuf-c-compiler pro
 	openssl-devel sqlite-devel libcap-devel libseccomp-devel libconfuse-devel json-c-devel libedit-devel
 	clamav-devel kernel-headers"
 DNF_CHECK="libcmocka-devel clang compiler-rt clang-tools-extra valgrind python3 e2fsprogs util-linux
-	liburing-devel sqlite acl attr xz clamav"
+	btrfs-progs dosfstools liburing-devel sqlite acl attr xz clamav"
 # systemd's library is used where systemd is.
 APT_SYSTEMD="libsystemd-dev"
 DNF_SYSTEMD="systemd-devel"

@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/statfs.h>
+#include <sys/sysmacros.h>
 
 _Static_assert(AMP_FILE_HANDLE_MAX == MAX_HANDLE_SZ, "largest file handle");
 
@@ -134,6 +134,29 @@ int amp_statx_identity(int dirfd, const char *name, int flags, struct amp_identi
 	return 0;
 }
 
+/*
+ * FAT makes up an inode's number when it is read in, and finds nothing by it
+ * once the inode has left memory. (exFAT has no handles in the kernels known;
+ * if it gets such, they are of this kind.)
+ */
+static const uint64_t handles_do_not_last[] = {0x4d44 /* vfat, msdos */, 0x2011bab0 /* exfat */};
+
+bool amp_handles_last(uint64_t f_type)
+{
+	for (size_t i = 0; i < sizeof(handles_do_not_last) / sizeof(handles_do_not_last[0]); i++)
+		if (handles_do_not_last[i] == f_type)
+			return false;
+	return true;
+}
+
+/* Asked of roots, directories to be entered and files in hand, not of each name in a directory. */
+static bool is_of_no_use(int fd, const char *name)
+{
+	struct statfs sf;
+
+	return !*name && fstatfs(fd, &sf) == 0 && !amp_handles_last((uint64_t)sf.f_type);
+}
+
 int amp_handle_at(int dirfd, const char *name, int flags, struct amp_handle *out, int *mount_id)
 {
 	union {
@@ -142,6 +165,10 @@ int amp_handle_at(int dirfd, const char *name, int flags, struct amp_handle *out
 	} u = {.handle = {.handle_bytes = AMP_FILE_HANDLE_MAX}};
 	int mount;
 
+	if (is_of_no_use(dirfd, name)) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
 	if (name_to_handle_at(dirfd, name, &u.handle, mount_id ? mount_id : &mount, flags))
 		return -1;
 	if (u.handle.handle_bytes == 0 || u.handle.handle_bytes > AMP_FILE_HANDLE_MAX) {
@@ -179,24 +206,52 @@ uint64_t amp_fsid_from_pair(int32_t lo, int32_t hi)
 	return (uint64_t)(uint32_t)lo | (uint64_t)(uint32_t)hi << 32;
 }
 
+uint64_t amp_fsid_from_statfs(const struct statfs *sf, uint64_t device)
+{
+	uint64_t fsid = amp_fsid_from_pair(sf->f_fsid.__val[0], sf->f_fsid.__val[1]);
+
+	return fsid ? fsid : device;
+}
+
+/* Only where it is needed: nothing is looked at twice for the others. */
+static int from_statfs(const struct statfs *sf, int dirfd, const char *path, int flags, uint64_t *fsid)
+{
+	struct amp_identity id = {0};
+
+	*fsid = amp_fsid_from_statfs(sf, 0);
+	if (*fsid)
+		return 0;
+	if (amp_statx_identity(dirfd, path, flags, &id) != 0)
+		return -1;
+	*fsid = amp_fsid_from_statfs(sf, makedev(id.dev_major, id.dev_minor));
+	return 0;
+}
+
 int amp_fsid_of_fd(int fd, uint64_t *fsid)
 {
 	struct statfs sf;
 
-	if (fstatfs(fd, &sf))
-		return -1;
-	*fsid = amp_fsid_from_pair(sf.f_fsid.__val[0], sf.f_fsid.__val[1]);
-	return 0;
+	return fstatfs(fd, &sf) ? -1 : from_statfs(&sf, fd, "", AT_EMPTY_PATH, fsid);
 }
 
 int amp_fsid_of_path(const char *path, uint64_t *fsid)
 {
 	struct statfs sf;
 
-	if (statfs(path, &sf))
-		return -1;
-	*fsid = amp_fsid_from_pair(sf.f_fsid.__val[0], sf.f_fsid.__val[1]);
-	return 0;
+	return statfs(path, &sf) ? -1 : from_statfs(&sf, AT_FDCWD, path, 0, fsid);
+}
+
+/* fs/btrfs/export.h: struct btrfs_fid begins with the object's id and its root's. */
+uint64_t amp_fsid_of_btrfs(uint64_t fsid, const struct amp_handle *h)
+{
+	enum { WITHOUT_PARENT = 0x4d, WITH_PARENT_ROOT = 0x4f, SIZE_MIN = 20 };
+	uint64_t root;
+
+	if (h->type < WITHOUT_PARENT || h->type > WITH_PARENT_ROOT || h->size < SIZE_MIN)
+		return 0;
+	memcpy(&root, h->bytes + sizeof(root), sizeof(root));
+	/* btrfs_statfs(): the high half into val[0], the low one into val[1]. */
+	return fsid ^ (root >> 32 | root << 32);
 }
 
 void amp_handle_to_wire(const struct amp_handle *h, Amp__Handle *wire)

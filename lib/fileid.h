@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 #define AMP_FILE_HANDLE_MAX 128 /* MAX_HANDLE_SZ */
 
@@ -47,8 +48,10 @@ bool amp_identity_same_content(const struct amp_identity *a, const struct amp_id
 
 void amp_identity_from_statx(const struct statx *sx, struct amp_identity *out);
 
-/* name_to_handle_at(2) by descriptor and name ("" with AT_EMPTY_PATH); mount_id may be NULL.
- * 0, or -1 and errno. */
+/*
+ * name_to_handle_at(2) by descriptor and name ("" with AT_EMPTY_PATH); mount_id may be NULL.
+ * 0, or -1 and errno. Of a descriptor alone a handle that does not last is none (EOPNOTSUPP).
+ */
 int amp_handle_at(int dirfd, const char *name, int flags, struct amp_handle *out, int *mount_id);
 
 /*
@@ -59,10 +62,23 @@ int amp_handle_of_fd(int fd, struct amp_handle *out);
 /* Nothing can be opened by it. */
 bool amp_handle_is_stand_in(const struct amp_handle *h);
 
-/* f_fsid of statfs(2) as one number, as fanotify(7) reports it. */
+/*
+ * f_fsid of statfs(2) as one number, as fanotify(7) reports it. Where it is 0
+ * (ramfs before Linux 6.6), the device's number, which no file system shares.
+ */
 int amp_fsid_of_fd(int fd, uint64_t *fsid);
 int amp_fsid_of_path(const char *path, uint64_t *fsid);
 uint64_t amp_fsid_from_pair(int32_t lo, int32_t hi);
+uint64_t amp_fsid_from_statfs(const struct statfs *sf, uint64_t device);
+
+/*
+ * Each subvolume of a btrfs has an fsid of its own. What they have in common,
+ * from the fsid of one and the handle of a file in it; 0: it is no btrfs.
+ */
+uint64_t amp_fsid_of_btrfs(uint64_t fsid, const struct amp_handle *h);
+
+/* f_type of statfs(2): files are found by their handles as long as they exist. */
+bool amp_handles_last(uint64_t f_type);
 
 /* Wire forms. to_wire: wire points into h (no copy). from_wire: 0, or -1 EBADMSG. */
 void amp_handle_to_wire(const struct amp_handle *h, Amp__Handle *wire);

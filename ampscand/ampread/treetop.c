@@ -58,7 +58,8 @@ static const char *look_at_file_system(struct amp_tree_top *t, int fd)
 	errno = 0;
 	if (amp_pseudo_type((uint64_t)sf.f_type))
 		return "a pseudo file system";
-	t->fsid = amp_fsid_from_pair(sf.f_fsid.__val[0], sf.f_fsid.__val[1]);
+	if (amp_fsid_of_fd(fd, &t->fsid) < 0)
+		return "the path's file system cannot be looked at";
 	t->handles = amp_handle_at(fd, "", AT_EMPTY_PATH, &t->handle, NULL) == 0;
 	if (!t->handles && errno != EOPNOTSUPP)
 		return "the path has no file handle";

@@ -5,6 +5,7 @@ configuration switch makes every file system use descriptors.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,33 @@ def case_everything_by_descriptor_when_configured():
     forced.wait_detected(path)
     forced.wait_idle()
     check(len(forced.detections(path)) == 1, "rows: %r" % forced.detections(path))
+
+
+def case_fat_is_watched_by_descriptor():
+    """Its handles lead nowhere once the inode has left memory."""
+    if not shutil.which("mkfs.vfat"):
+        raise harness.Skip("mkfs.vfat is not there")
+    image, fat = base_dir + "/fat.img", base_dir + "/fat"
+    with open(image, "wb") as f:
+        f.truncate(64 << 20)
+    harness.run("mkfs.vfat", image)
+    os.makedirs(fat)
+    if harness.run("mount", "-o", "loop", image, fat, check=False).returncode:
+        raise harness.Skip("this kernel has no vfat")
+    (forced or suite).stop()
+    s = harness.Suite(base_dir, [fat], name="fat")
+    try:
+        s.block(LISTED, "Test.Fd")
+        s.start()
+        text = "".join(how(s, fat))
+        check("fd" in text or "descriptor" in text, "how: %r" % text)
+        path = write(fat + "/file", LISTED)
+        s.wait_detected(path)
+        s.wait_idle()
+        check(len(s.detections(path)) == 1, "rows: %r" % s.detections(path))
+    finally:
+        s.cleanup()
+        harness.umount(fat)
 
 
 harness.main(globals())

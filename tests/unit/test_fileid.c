@@ -148,6 +148,58 @@ static void test_fsid(void **state)
 	close(fd);
 }
 
+static void test_fsid_of_what_has_none(void **state)
+{
+	struct statfs sf = {.f_type = 0};
+
+	(void)state;
+	assert_int_equal(amp_fsid_from_statfs(&sf, 0x1c), 0x1c);
+	sf.f_fsid.__val[1] = 7;
+	assert_int_equal(amp_fsid_from_statfs(&sf, 0x1c), 7ULL << 32);
+}
+
+/* As Linux 6.18 told them: the top, @rootfs in it, and one of a user's in that. */
+static void test_fsid_of_btrfs(void **state)
+{
+	static const struct {
+		uint64_t shown; /* by stat -f: val[0] is the high half */
+		uint64_t root;
+	} rows[] = {{0x6557f11de4e0be51, 5}, {0x6557f11de4e0bf54, 256}, {0x6557f11de4e0bf55, 257}};
+	struct amp_handle h = {.type = 0x4d, .size = 20};
+	uint64_t common = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint64_t fsid = rows[i].shown >> 32 | rows[i].shown << 32;
+
+		memcpy(h.bytes + 8, &rows[i].root, sizeof(rows[i].root));
+		common = common ? common : amp_fsid_of_btrfs(fsid, &h);
+		assert_int_not_equal(common, 0);
+		assert_int_equal(amp_fsid_of_btrfs(fsid, &h), common);
+	}
+	h.size = 16;
+	assert_int_equal(amp_fsid_of_btrfs(1, &h), 0);
+	h.size = 40;
+	h.type = 0x4f;
+	assert_int_not_equal(amp_fsid_of_btrfs(1, &h), 0);
+	h.type = 1;
+	assert_int_equal(amp_fsid_of_btrfs(1, &h), 0);
+}
+
+static void test_handles_that_do_not_last(void **state)
+{
+	static const struct {
+		uint64_t type;
+		bool last;
+	} rows[] = {
+		{0x4d44, false}, {0x2011bab0, false}, {0xef53, true}, {0x01021994, true}, {0x9123683e, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(amp_handles_last(rows[i].type), rows[i].last);
+}
+
 static void test_identity_of_file(void **state)
 {
 	char name[] = "/tmp/amp-fileid-XXXXXX";
@@ -284,11 +336,19 @@ static void test_identity_wire(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hash_has_a_key), cmocka_unit_test(test_hash_and_equal),
-		cmocka_unit_test(test_hash_spreads),   cmocka_unit_test(test_real_handle),
-		cmocka_unit_test(test_fsid),	       cmocka_unit_test(test_identity_of_file),
-		cmocka_unit_test(test_same_content),   cmocka_unit_test(test_absurd_times),
-		cmocka_unit_test(test_handle_wire),    cmocka_unit_test(test_identity_wire),
+		cmocka_unit_test(test_hash_has_a_key),
+		cmocka_unit_test(test_hash_and_equal),
+		cmocka_unit_test(test_hash_spreads),
+		cmocka_unit_test(test_real_handle),
+		cmocka_unit_test(test_fsid),
+		cmocka_unit_test(test_fsid_of_what_has_none),
+		cmocka_unit_test(test_fsid_of_btrfs),
+		cmocka_unit_test(test_handles_that_do_not_last),
+		cmocka_unit_test(test_identity_of_file),
+		cmocka_unit_test(test_same_content),
+		cmocka_unit_test(test_absurd_times),
+		cmocka_unit_test(test_handle_wire),
+		cmocka_unit_test(test_identity_wire),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

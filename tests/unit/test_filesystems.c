@@ -102,6 +102,61 @@ static void test_table(void **state)
 	filesystems_free(&t);
 }
 
+static struct amp_fileid in_subvolume(uint64_t base, uint64_t root)
+{
+	struct amp_fileid id = {.fsid = base ^ (root >> 32 | root << 32),
+				.handle = {.type = 0x4d, .size = 20}};
+
+	memcpy(id.handle.bytes + 8, &root, sizeof(root));
+	return id;
+}
+
+static void put_subvolume(struct filesystems *t, uint64_t base, uint64_t root, const char *mount_point)
+{
+	struct amp_fileid id = in_subvolume(base, root);
+	Amp__FileSystem w = wire_of(id.fsid, mount_point);
+
+	w.btrfs = base;
+	assert_int_equal(filesystems_set(t, &w), 0);
+}
+
+/* Where a file in a subvolume that nothing mounts belongs. */
+static void test_subvolumes(void **state)
+{
+	const uint64_t base = 0x1122334455667788, root = 256, home = 257, late = 0x100000300, other = 5;
+	static const struct {
+		const char *path;
+		uint64_t mounted;
+	} rows[] = {
+		{"/home/x/f", 257},
+		{"/srv/x/f", 256},
+		{"/homework", 256},
+		{"/home", 257},
+	};
+	struct amp_fileid id = in_subvolume(base, late);
+	struct filesystems t;
+
+	(void)state;
+	assert_int_equal(filesystems_init(&t), 0);
+	assert_null(filesystems_of(&t, &id, "/srv/f"));
+	put_subvolume(&t, base, root, "/");
+	put_subvolume(&t, base, home, "/home");
+	put_subvolume(&t, base + 1, other, "/srv");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_ptr_equal(filesystems_of(&t, &id, rows[i].path),
+				 filesystems_find(&t, in_subvolume(base, rows[i].mounted).fsid));
+	assert_true(filesystems_of(&t, &id, NULL)->btrfs == base);
+	assert_true(filesystems_of(&t, &id, "not absolute")->btrfs == base);
+	id = in_subvolume(base, home); /* mounted itself, whatever its path looks like */
+	assert_string_equal(filesystems_of(&t, &id, "/srv/f")->mount_point, "/home");
+	id = in_subvolume(base + 2, late);
+	assert_null(filesystems_of(&t, &id, "/home/f"));
+	id = in_subvolume(base, late);
+	id.handle.type = 1;
+	assert_null(filesystems_of(&t, &id, "/home/f"));
+	filesystems_free(&t);
+}
+
 static void refuse(struct filesystems *t, const Amp__FileSystem *w)
 {
 	errno = 0;
@@ -260,6 +315,7 @@ int main(void)
 		cmocka_unit_test(test_path_below),
 		cmocka_unit_test(test_scope),
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_subvolumes),
 		cmocka_unit_test(test_bad_from_the_wire),
 		cmocka_unit_test(test_count_is_bounded),
 		cmocka_unit_test(test_directories),
