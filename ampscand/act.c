@@ -22,9 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KILL_TRIES    12 /* 1 ms, 2 ms, .. 1 s: about 3 s in all */
-#define PARK_AFTER_NS AMP_NS_PER_SEC
-#define AGAIN_MAX     256U /* questions of ampquard in hand */
+#define NAMELESS_SLACK_NS (2 * AMP_NS_PER_SEC) /* between an event and the change time it goes with */
+#define KILL_TRIES	  12		       /* 1 ms, 2 ms, .. 1 s: about 3 s in all */
+#define PARK_AFTER_NS	  AMP_NS_PER_SEC
+#define AGAIN_MAX	  256U /* questions of ampquard in hand */
 
 static struct amp_counter count_nameless = AMP_COUNTER("judged.nameless", false);
 static struct amp_counter count_set_aside = AMP_COUNTER("act.set_aside", true);
@@ -198,6 +199,23 @@ static bool is_nameless(const struct occurrence *o, const struct amp_identity *i
 }
 
 /*
+ * Its link, if it gets one, and its exec are events of their own. But who gives an old file such a name
+ * (link(2)), writes by it and takes it away leaves the content under the old name, of which no event
+ * tells: what has names is looked for by its change time.
+ */
+static void leave_nameless(struct scand *s, struct occurrence *o, const struct amp_fileid *id,
+			   const struct amp_identity *identity)
+{
+	int64_t since = o->time_ns - NAMELESS_SLACK_NS;
+
+	amp_counter_add(&count_nameless, 1);
+	if (identity->nlink > 0)
+		scand_repair_wanted(s, id->fsid, since > 0 ? since : 0,
+				    "the name by which a file was written is gone", false);
+	occurrence_conclude(s, o);
+}
+
+/*
  * Nothing found under Audit is moved later for a change of the policy alone;
  * what is written, executed or found by a repair under Protect is.
  */
@@ -277,9 +295,7 @@ void act_convict(struct scand *s, struct occurrence *o, const struct amp_fileid 
 	struct act *a;
 
 	if (is_nameless(o, identity)) {
-		/* Its link, if it gets one, and its exec are events of their own. */
-		amp_counter_add(&count_nameless, 1);
-		occurrence_conclude(s, o);
+		leave_nameless(s, o, id, identity);
 		return;
 	}
 	a = act_new(s, o, id);

@@ -230,6 +230,19 @@ def by_writer_in_namespaces(d):
     return ["own/hidden"], None
 
 
+@everywhere
+def by_a_name_like_a_nameless_files(d):
+    """O_TMPFILE's files have names like "#17". A file of that name which is gone may have others."""
+    write(d + "/old", b"harmless\n")
+    os.link(d + "/old", d + "/#17")
+    suite.wait_idle()
+    fd = os.open(d + "/#17", os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, LISTED)
+    os.close(fd)
+    os.unlink(d + "/#17")
+    return ["old"], None
+
+
 def case_audit_records_the_same_and_kills_nothing():
     suite.stop()
     d = where["tmpfs"][0] + "/audit"
