@@ -199,17 +199,6 @@ bool mon_watch_plain_device(const struct mon_watch *w, unsigned major, unsigned 
 	return false;
 }
 
-bool mon_watch_device(const struct mon_watch *w, uint64_t fsid, unsigned *major, unsigned *minor)
-{
-	for (const struct watch_fs *fs = w->list; fs; fs = fs->next)
-		if (fs->marked && !fs->alias && fs->fsid == fsid) {
-			*major = fs->major;
-			*minor = fs->minor;
-			return true;
-		}
-	return false;
-}
-
 void mon_watch_own_dirs(const struct mon_watch *w,
 			void (*fn)(uint64_t fsid, const struct amp_handle *h, void *arg), void *arg)
 {

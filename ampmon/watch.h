@@ -51,8 +51,6 @@ int mon_watch_renew_fd_group(struct mon_watch *w);
 void mon_watch_each(const struct mon_watch *w, void (*fn)(const Amp__FileSystem *fs, void *arg), void *arg);
 /* True if the device (of statx) is a host file system that is no overlay: kill compares st_dev there. */
 bool mon_watch_plain_device(const struct mon_watch *w, unsigned major, unsigned minor);
-/* Device of a watched fsid. False: unknown. */
-bool mon_watch_device(const struct mon_watch *w, uint64_t fsid, unsigned *major, unsigned *minor);
 /* The suite's own directories (log_dir, etc_dir, cloud_dir, quarantine_dir, run_dir, policy_dir). */
 void mon_watch_own_dirs(const struct mon_watch *w,
 			void (*fn)(uint64_t fsid, const struct amp_handle *h, void *arg), void *arg);

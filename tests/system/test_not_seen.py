@@ -403,6 +403,30 @@ def case_changes_while_it_was_down_that_leave_no_time():
     suite.wait_detected(inside + "/dir2/moved")
 
 
+def case_content_made_by_truncate():
+    """truncate(2) makes no event. Of root's programs it is not even seen when they are executed."""
+    cut = program_bytes("cut")
+    suite.block(cut, "Test.NotSeen.Cut")
+    suite.reload()
+    wait_for("the list in force", lambda: "Test.NotSeen.Cut" in str(suite.cli("policy", "lists")[1]))
+    path = write(w + "/cut", cut + b" and more", 0o755)
+    wait_for("the verdict to be firm", lambda: time.time() > os.stat(path).st_mtime + 4)
+    for _ in range(2):
+        subprocess.run([path, "0"], check=True)
+        suite.wait_idle()
+    os.truncate(path, len(cut))
+    p = subprocess.Popen([path, "300"])
+    try:
+        suite.wait_idle()
+        nothing_found(cut)
+        check(p.poll() is None, "it was killed")
+    finally:
+        p.kill()
+        p.wait()
+    os.rename(path, w + "/cut2")
+    suite.wait_detected(w + "/cut2")
+
+
 def case_a_rename_where_events_are_by_descriptor():
     suite.stop()
     suite.configure(event_source="fd")

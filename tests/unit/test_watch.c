@@ -233,7 +233,6 @@ static void marks_by_handle(void **state)
 {
 	const struct seen *s;
 	struct stat st;
-	unsigned major, minor;
 
 	start(state);
 	assert_int_equal(told_count, 1);
@@ -250,11 +249,8 @@ static void marks_by_handle(void **state)
 	assert_int_equal(events(mon_watch_handle_group(w)), 1); /* create and close in one */
 	assert_int_equal(mon_watch_fd_group(w), -1);
 	assert_int_equal(stat(TOP, &st), 0);
-	assert_true(mon_watch_device(w, fsid_of(TOP), &major, &minor));
-	assert_true(makedev(major, minor) == st.st_dev);
-	assert_true(mon_watch_plain_device(w, major, minor));
+	assert_true(mon_watch_plain_device(w, major(st.st_dev), minor(st.st_dev)));
 	assert_false(mon_watch_plain_device(w, 4095, 77));
-	assert_false(mon_watch_device(w, 12345, &major, &minor));
 }
 
 static void follows_mounts(void **state)
