@@ -7,7 +7,8 @@
  * done about a conviction (act.c).
  *
  * Compared is the inode, at the moment of the conviction: any hard link of a
- * foundation is one, and an update needs no notice. Only what is root's and
+ * foundation is one, and an update needs no notice; but while it is under way the
+ * new file is known by its name and its directory. Only what is root's and
  * nobody else may write can be one, so nobody hides behind this.
  */
 #include "scand.h"
@@ -575,7 +576,7 @@ static bool is_own_program(struct scand *s, const struct amp_identity *file)
 	return below_leads_to(s, s->bin_dir, "ampcli", file);
 }
 
-bool foundation_has(struct scand *s, const struct amp_identity *file, const char *path)
+static bool is_one(struct scand *s, const struct amp_identity *file, const char *path)
 {
 	const struct paths *told = &s->foundation->told;
 
@@ -587,6 +588,117 @@ bool foundation_has(struct scand *s, const struct amp_identity *file, const char
 	       any_leads_to(s, fixed, COUNT(fixed), file) ||
 	       any_below_leads_to(s, program_dirs, COUNT(program_dirs), programs, COUNT(programs), file) ||
 	       any_below_leads_to(s, library_dirs, COUNT(library_dirs), libraries, COUNT(libraries), file);
+}
+
+/* -- in the middle of an upgrade -- */
+
+/*
+ * The new one lies beside the old for a moment, and under the old one's name right after the
+ * question: dpkg's NAME.dpkg-new (and .dpkg-tmp, a link to the old), rpm's NAME;HEX. Returns the
+ * size of NAME's path; 0: it is no such name.
+ */
+static size_t without_suffix(const char *path)
+{
+	static const char *const dpkgs[] = {".dpkg-new", ".dpkg-tmp"};
+	size_t size = strlen(path), hex;
+	const char *at;
+
+	for (size_t i = 0; i < COUNT(dpkgs); i++) {
+		size_t n = strlen(dpkgs[i]);
+
+		if (size > n && strcmp(path + size - n, dpkgs[i]) == 0)
+			return path[size - n - 1] == '/' ? 0 : size - n;
+	}
+	at = strrchr(path, ';');
+	hex = at ? strlen(at + 1) : 0;
+	if (hex == 0 || strspn(at + 1, "0123456789abcdefABCDEF") != hex || at == path || at[-1] == '/')
+		return 0;
+	return (size_t)(at - path);
+}
+
+static bool is_among(const char *const *names, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* By the text alone: there may be none yet. */
+static bool is_name_of_one(const struct scand *s, const char *path, const char *dir, const char *name)
+{
+	const struct paths *told = &s->foundation->told;
+
+	return is_among(fixed, COUNT(fixed), path) ||
+	       is_among((const char *const *)told->path, told->count, path) ||
+	       (is_among(program_dirs, COUNT(program_dirs), dir) &&
+		is_among(programs, COUNT(programs), name)) ||
+	       (is_among(library_dirs, COUNT(library_dirs), dir) &&
+		is_among(libraries, COUNT(libraries), name));
+}
+
+static bool is_place_of_one(struct scand *s, const char *path, const char *dir)
+{
+	struct amp_identity there;
+
+	if (is_name_of_one(s, path, dir, strrchr(path, '/') + 1))
+		return true;
+	return amp_statx_identity(AT_FDCWD, path, 0, &there) == 0 && is_one(s, &there, path);
+}
+
+/* A library's new version often has another name: libz.so.1.3 is what libz.so.1 will lead to. */
+static bool cut_version(char *path)
+{
+	char *dot = strrchr(path, '.');
+	size_t digits = dot ? strspn(dot + 1, "0123456789") : 0;
+
+	if (digits == 0 || dot[1 + digits] != '\0' || dot[-1] == '/')
+		return false;
+	*dot = '\0';
+	return true;
+}
+
+/* Nobody but root gives names there: a name tells something. */
+static bool is_in_roots_directory(const char *dir)
+{
+	struct amp_identity id;
+
+	return amp_statx_identity(AT_FDCWD, dir, 0, &id) == 0 && is_roots(&id);
+}
+
+/* It may have got its name since it was judged. */
+static bool is_here_or_there(const char *path, const char *name, const struct amp_identity *file)
+{
+	struct amp_identity there;
+
+	if (amp_statx_identity(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &there) == 0 && is_inode(&there, file))
+		return true;
+	return amp_statx_identity(AT_FDCWD, name, AT_SYMLINK_NOFOLLOW, &there) == 0 && is_inode(&there, file);
+}
+
+static bool is_new_version(struct scand *s, const char *path, const struct amp_identity *file)
+{
+	size_t size = path && path[0] == '/' ? without_suffix(path) : 0;
+	char name[4096], dir[4096]; /* the kernel takes no longer one */
+
+	if (size == 0 || size >= sizeof(name))
+		return false;
+	memcpy(name, path, size);
+	name[size] = '\0';
+	memcpy(dir, name, size + 1);
+	*strrchr(dir, '/') = '\0';
+	if (!dir[0] || !is_in_roots_directory(dir) || !is_here_or_there(path, name, file))
+		return false;
+	do
+		if (is_place_of_one(s, name, dir))
+			return true;
+	while (cut_version(name));
+	return false;
+}
+
+bool foundation_has(struct scand *s, const struct amp_identity *file, const char *path)
+{
+	return is_one(s, file, path) || (is_roots(file) && is_new_version(s, path, file));
 }
 
 /* -- the fault -- */

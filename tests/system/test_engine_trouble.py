@@ -342,6 +342,41 @@ def case_foundations():
             harness.umount(p)
 
 
+def case_foundations_in_an_upgrade():
+    """The new file lies beside the old until it is renamed over it: taken meanwhile, the machine would lack it."""
+    top = "/usr/lib/openssh" if os.path.isdir("/usr/lib/openssh") else "/usr/libexec/openssh"
+    check(os.path.isdir(top), "no openssh-server here")
+    harness.mount_tmpfs(top, "mode=755,exec")
+    old = write(top + "/sshd-session", b"the old one\n", 0o755)
+    another_suite("upgrade", watch=top)
+    try:
+        names = [old + ".dpkg-new", old + ";66f2a0c1", top + "/sshd-auth.dpkg-new"]
+        for i, p in enumerate(names):
+            write(p, harness.infected("new %d" % i))
+            wait_for("%s in the history" % p, lambda: [r for r in suite.history() if r["path"] == p])
+        suite.wait_idle()
+        check(sorted(os.listdir(top)) == sorted(os.path.basename(p) for p in names + [old]), "taken: %r" % os.listdir(top))
+        check(all(os.path.getsize(p) for p in names) and suite.fault(21), "emptied, or no fault")
+        rows = [r["path"] for r in suite.history("foundation_convicted")]
+        check(sorted(rows) == sorted(names), "recorded: %r" % rows)
+        # What only looks like it is taken.
+        for p in (top + "/another.dpkg-new", old + ".dpkg-newer", old + ";66f2x"):
+            write(p, harness.infected(os.path.basename(p)))
+            wait_for("%s to be taken" % p, lambda: not os.path.exists(p))
+        # With less and less time between the last byte and the name.
+        for i in range(20):
+            write(old + ".dpkg-new", harness.infected("version %d" % i))
+            time.sleep(0.2 - 0.01 * i)
+            os.rename(old + ".dpkg-new", old)
+            time.sleep(0.5)
+            check(os.path.exists(old) and os.path.getsize(old), "version %d was taken" % i)
+        suite.wait_idle()
+        check(os.path.getsize(old), "the last version was taken")
+    finally:
+        suite.stop()
+        harness.umount(top)
+
+
 def old_files(path, image, n):
     """An ext4 with n infected files that are three days old, whatever their inodes' clock: set on the image."""
     then = int(time.time()) - 3 * DAY

@@ -245,6 +245,94 @@ static void test_told(void **state)
 	free((char *)(uintptr_t)b);
 }
 
+/* A package manager writes the new one beside the old, under a name of its own. */
+static void test_upgrade(void **state)
+{
+	const char *lib, *none;
+
+	(void)state;
+	ROOT_ONLY();
+	make("other/libx.so.1.0", 0755);
+	lib = strdup(below("other/libx.so.1"));
+	none = strdup(below("other/first"));
+	assert_int_equal(symlink("libx.so.1.0", lib), 0);
+	assert_int_equal(tell(&lib, 1, true), 0);
+	assert_int_equal(tell(&none, 1, false), 0);
+	make("other/libx.so.1.0.dpkg-new", 0644);
+	make("other/libx.so.1.dpkg-tmp", 0644);
+	make("other/libx.so.1;66f2a0c1", 0644);
+	make("other/libx.so.1.2.13.dpkg-new", 0644);
+	make("other/first.dpkg-new", 0644); /* there is no old one */
+	assert_true(has(below("other/libx.so.1.0.dpkg-new")));
+	assert_true(has(below("other/libx.so.1.dpkg-tmp")));
+	assert_true(has(below("other/libx.so.1;66f2a0c1")));
+	assert_true(has(below("other/libx.so.1.2.13.dpkg-new"))); /* the link follows it later */
+	assert_true(has(below("other/first.dpkg-new")));
+	free((char *)(uintptr_t)lib);
+	free((char *)(uintptr_t)none);
+}
+
+static void test_upgrade_moved(void **state)
+{
+	const char *lib;
+	char before[PATH_MAX + 64];
+	struct amp_identity id;
+
+	(void)state;
+	ROOT_ONLY();
+	make("other/libx.so.1.0", 0755);
+	lib = strdup(below("other/libx.so.1"));
+	assert_int_equal(symlink("libx.so.1.0", lib), 0);
+	assert_int_equal(tell(&lib, 1, false), 0);
+	make("other/libx.so.1.1.dpkg-new", 0644);
+	snprintf(before, sizeof(before), "%s", below("other/libx.so.1.1.dpkg-new"));
+	id = identity(before);
+	/* It has its name by now, and the link is still the old one. */
+	assert_int_equal(rename(before, below("other/libx.so.1.1")), 0);
+	assert_true(foundation_has(&s, &id, before));
+	id.ino++;
+	assert_false(foundation_has(&s, &id, before));
+	free((char *)(uintptr_t)lib);
+}
+
+static void test_no_upgrade(void **state)
+{
+	const char *lib;
+
+	(void)state;
+	ROOT_ONLY();
+	make("other/libx.so.1", 0755);
+	lib = strdup(below("other/libx.so.1"));
+	assert_int_equal(tell(&lib, 1, false), 0);
+	make("other/liby.so.1.dpkg-new", 0644);
+	make("other/libx.so.1.dpkg-dist", 0644);
+	make("other/libx.so.1;", 0644);
+	make("other/libx.so.1;66f2g", 0644);
+	make("other/libx.so.12.dpkg-new", 0644);
+	make("other/.dpkg-new", 0644);
+	make("other/;66f2", 0644);
+	make("other/libx.so.1.dpkg-tmp", 0664);
+	make("other/libx.so.1.dpkg-new", 0644);
+	assert_false(has(below("other/liby.so.1.dpkg-new")));
+	assert_false(has(below("other/libx.so.1.dpkg-dist")));
+	assert_false(has(below("other/libx.so.1;")));
+	assert_false(has(below("other/libx.so.1;66f2g")));
+	assert_false(has(below("other/libx.so.12.dpkg-new")));
+	assert_false(has(below("other/.dpkg-new")));
+	assert_false(has(below("other/;66f2")));
+	assert_false(has(below("other/libx.so.1.dpkg-tmp"))); /* others may write it */
+	assert_true(has(below("other/libx.so.1.dpkg-new")));
+	assert_int_equal(chown(below("other/libx.so.1.dpkg-new"), 1000, 0), 0);
+	assert_false(has(below("other/libx.so.1.dpkg-new")));
+	/* A link to a foundation in a directory of somebody's own. */
+	assert_int_equal(mkdir(below("home"), 0755), 0);
+	assert_int_equal(symlink(lib, below("home/x")), 0);
+	make("home/x.dpkg-new", 0644);
+	assert_int_equal(chown(below("home"), 1000, 0), 0);
+	assert_false(has(below("home/x.dpkg-new")));
+	free((char *)(uintptr_t)lib);
+}
+
 static void test_fault(void **state)
 {
 	(void)state;
@@ -277,6 +365,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_elsewhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overlay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_upgrade, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_upgrade_moved, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_upgrade, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fault, setup, teardown),
 	};
 
