@@ -156,6 +156,7 @@ static void json_brake(json_object *list, const Amp__CliBrakeEntry *e)
 
 	out_json_text(o, "signature", e->signature);
 	out_json_bool(o, "holds", e->holds);
+	out_json_bool(o, "together", e->together);
 	out_json_time(o, "since", e->since_ns);
 	out_json_number(o, "held", e->held);
 	out_json_number(o, "recent", e->recent);
@@ -170,7 +171,8 @@ static void text_brake(FILE *f, const Amp__CliBrakeEntry *e)
 	if (e->holds) {
 		fputs(": held since ", f);
 		out_time(f, e->since_ns);
-		fprintf(f, ", %s left alone\n", out_count(e->held, "file", n, sizeof(n)));
+		fprintf(f, ", %s left alone%s\n", out_count(e->held, "file", n, sizeof(n)),
+			e->together ? " (by what all signatures convicted)" : "");
 	} else {
 		fprintf(f, ": not held, %s lately\n", out_count(e->recent, "old file", n, sizeof(n)));
 	}

@@ -6,7 +6,8 @@
  * answers to ampcli (brakecli.c), what is done about a conviction (act.c).
  *
  * What is new may be malware that spreads; what has lain there for a day and is
- * found in many files at once is more likely an error of the signature. The
+ * found in many files at once is more likely an error of the signature, or, when
+ * many signatures find some each, of all of them. The
  * change time tells how old a file is: nobody can set it back. Who could change
  * content without it would trip the brake on the signatures of what he brings
  * next, so where that can be done only root's files count.
@@ -106,16 +107,33 @@ static struct brake_signature *new_row(struct brake *b, const char *name)
 }
 
 /* A clock that was set back makes nothing last for ever. */
+static bool is_recent(const struct brake_count *c, int64_t now)
+{
+	return c->time_ns <= now && now - c->time_ns <= BRAKE_WINDOW_NS;
+}
+
 unsigned brake_recent(struct brake_signature *g)
 {
 	int64_t now = amp_clock_realtime();
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < g->count; i++)
-		if (g->recent[i].time_ns <= now && now - g->recent[i].time_ns <= BRAKE_WINDOW_NS)
+		if (is_recent(&g->recent[i], now))
 			g->recent[n++] = g->recent[i];
 	g->count = n;
 	return n;
+}
+
+/* Without what the signature of that number convicted; 0: that is nobody's. */
+static void keep_recent_of_all(struct brake *b, uint32_t without)
+{
+	int64_t now = amp_clock_realtime();
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < b->all_count; i++)
+		if (is_recent(&b->all[i].count, now) && b->all[i].signature != without)
+			b->all[n++] = b->all[i];
+	b->all_count = n;
 }
 
 /* -- the record -- */
@@ -129,6 +147,7 @@ static void to_wire(struct brake_signature *g, Amp__BrakeSignature *w, Amp__Brak
 	w->since_ns = g->since_ns;
 	w->state = g->releasing ? AMP__BRAKE_SIGNATURE__STATE__RELEASED : g->state;
 	w->held = g->held;
+	w->together = g->together;
 	w->judged_again = g->releasing ? held_count(b, g->number) : g->judged_again;
 	for (unsigned i = 0; i < g->count; i++) {
 		amp__brake_count__init(&counts[i]);
@@ -143,8 +162,25 @@ static void to_wire(struct brake_signature *g, Amp__BrakeSignature *w, Amp__Brak
 struct wire {
 	Amp__BrakeSignature signature[BRAKE_SIGNATURES], *list[BRAKE_SIGNATURES];
 	Amp__BrakeCount count[BRAKE_SIGNATURES][BRAKE_FILES], *counts[BRAKE_SIGNATURES][BRAKE_FILES];
+	Amp__BrakeSum all[BRAKE_ALL_FILES], *all_list[BRAKE_ALL_FILES];
+	Amp__BrakeCount all_count[BRAKE_ALL_FILES];
 	uint8_t packed[AMP_KEEP_MAX];
 };
+
+static void all_to_wire(const struct brake *b, struct wire *w, Amp__BrakeRecord *record)
+{
+	for (unsigned i = 0; i < b->all_count; i++) {
+		amp__brake_count__init(&w->all_count[i]);
+		w->all_count[i].file = b->all[i].count.file;
+		w->all_count[i].time_ns = b->all[i].count.time_ns;
+		amp__brake_sum__init(&w->all[i]);
+		w->all[i].count = &w->all_count[i];
+		w->all[i].signature = b->all[i].signature;
+		w->all_list[i] = &w->all[i];
+	}
+	record->all = w->all_list;
+	record->n_all = b->all_count;
+}
 
 static int keep(struct scand *s, void (*done)(struct scand *s, int error, void *arg), void *arg)
 {
@@ -163,6 +199,7 @@ static int keep(struct scand *s, void (*done)(struct scand *s, int error, void *
 		to_wire(&b->row[i], &w->signature[i], w->count[i], w->counts[i], b);
 		w->list[record.n_signatures++] = &w->signature[i];
 	}
+	all_to_wire(b, w, &record);
 	size = amp__brake_record__get_packed_size(&record);
 	errno = EMSGSIZE;
 	if (size <= sizeof(w->packed))
@@ -178,6 +215,11 @@ static void keep_state(struct scand *s)
 }
 
 /* -- the fault -- */
+
+static unsigned most_of(const struct brake_signature *g)
+{
+	return g->together ? BRAKE_ALL_FILES : BRAKE_FILES;
+}
 
 static void say(struct scand *s)
 {
@@ -198,9 +240,9 @@ static void say(struct scand *s)
 	b->raised = n > 0;
 	detail[0] = '\0';
 	if (newest)
-		snprintf(detail, sizeof(detail), "%.120s convicted more than %u old files; %llu are held%s",
-			 newest->name, BRAKE_FILES, (unsigned long long)newest->held,
-			 n > 1 ? "; other signatures hold too" : "");
+		snprintf(detail, sizeof(detail), "%.120s%s convicted more than %u old files; %llu are held%s",
+			 newest->name, newest->together ? " and others together" : "", most_of(newest),
+			 (unsigned long long)newest->held, n > 1 ? "; other signatures hold too" : "");
 	amp_room_fault(s->room, AMP_FAULT_BRAKE, n > 0, detail);
 }
 
@@ -239,6 +281,30 @@ static bool is_counted(const struct brake_signature *g, uint64_t file)
 	return false;
 }
 
+static bool is_counted_of_all(const struct brake *b, uint64_t file)
+{
+	for (unsigned i = 0; i < b->all_count; i++)
+		if (b->all[i].count.file == file)
+			return true;
+	return false;
+}
+
+/*
+ * Many signatures are wrong at once when a whole set is: each convicts few, and with more of them
+ * than rows each is forgotten before it has come to its own number. True: that was one too many.
+ */
+static bool count_of_all(struct brake *b, const struct brake_signature *g, uint64_t key)
+{
+	keep_recent_of_all(b, 0);
+	if (is_counted_of_all(b, key))
+		return false;
+	if (b->all_count == BRAKE_ALL_FILES)
+		return true;
+	b->all[b->all_count++] = (struct brake_sum){.count = {.file = key, .time_ns = amp_clock_realtime()},
+						    .signature = g->number};
+	return false;
+}
+
 /* True: that was one too many. */
 static bool count_file(struct brake *b, struct brake_signature *g, const struct amp_fileid *file)
 {
@@ -249,6 +315,9 @@ static bool count_file(struct brake *b, struct brake_signature *g, const struct 
 		return false;
 	if (g->count == BRAKE_FILES)
 		return true;
+	g->together = count_of_all(b, g, key);
+	if (g->together)
+		return true;
 	g->recent[g->count++] = (struct brake_count){.file = key, .time_ns = amp_clock_realtime()};
 	return false;
 }
@@ -258,8 +327,8 @@ static void put_on(struct brake_signature *g)
 	g->state = AMP__BRAKE_SIGNATURE__STATE__HOLDS;
 	g->since_ns = amp_clock_realtime();
 	amp_counter_add(&count_on, 1);
-	amp_error("the brake holds %s: it convicted more than %u files older than a day within ten minutes",
-		  g->name, BRAKE_FILES);
+	amp_error("the brake holds %s: it%s convicted more than %u files older than a day within ten minutes",
+		  g->name, g->together ? " and others together" : "", most_of(g));
 }
 
 /* Said at once, and then whenever the number has doubled. */
@@ -328,6 +397,8 @@ static void released(struct scand *s, struct brake_signature *g)
 	g->since_ns = amp_clock_realtime();
 	g->judged_again = held_count(s->brake, g->number);
 	g->count = 0;
+	g->together = false;
+	keep_recent_of_all(s->brake, g->number);
 	amp_warn("the brake on %s is released: %llu files are judged again", g->name,
 		 (unsigned long long)g->judged_again);
 	say(s);
@@ -395,6 +466,7 @@ static int restore_row(struct brake *b, struct brake_signature *g, const Amp__Br
 				      .state = w->state,
 				      .since_ns = w->since_ns,
 				      .held = w->held,
+				      .together = w->together,
 				      .judged_again = w->judged_again};
 	snprintf(g->name, sizeof(g->name), "%s", w->name);
 	for (; g->count < w->n_recent; g->count++)
@@ -402,6 +474,24 @@ static int restore_row(struct brake *b, struct brake_signature *g, const Amp__Br
 							   .time_ns = w->recent[g->count]->time_ns};
 	if (b->last_number < g->number)
 		b->last_number = g->number;
+	return 0;
+}
+
+static int restore_all(struct brake *b, const Amp__BrakeRecord *record)
+{
+	if (record->n_all > BRAKE_ALL_FILES)
+		return -1;
+	for (size_t i = 0; i < record->n_all; i++) {
+		const Amp__BrakeSum *w = record->all[i];
+
+		if (!w->count || !w->signature || w->signature == UINT32_MAX)
+			return -1;
+		b->all[b->all_count++] =
+			(struct brake_sum){.count = {.file = w->count->file, .time_ns = w->count->time_ns},
+					   .signature = w->signature};
+		if (b->last_number < w->signature)
+			b->last_number = w->signature; /* its row may be gone: the number is not used again */
+	}
 	return 0;
 }
 
@@ -414,6 +504,8 @@ static int restore_rows(struct scand *s, const Amp__BrakeRecord *record)
 		return -1;
 	for (size_t i = 0; i < record->n_signatures; i++)
 		rc |= restore_row(b, &b->row[i], record->signatures[i]);
+	b->all_count = 0;
+	rc |= restore_all(b, record);
 	say(s);
 	held_judge(s);
 	return rc;

@@ -17,6 +17,7 @@
 
 #define BRAKE_SIGNATURES 64U
 #define BRAKE_FILES	 20U /* so many may go in that time, the next is held */
+#define BRAKE_ALL_FILES	 60U /* ... of all signatures together */
 #define BRAKE_WINDOW_NS	 (600 * AMP_NS_PER_SEC)
 #define BRAKE_OLD_NS	 (86400 * AMP_NS_PER_SEC)
 #define BRAKE_NAME_MAX	 256U
@@ -32,11 +33,18 @@ struct brake_signature {
 	uint32_t number; /* 0: the row is free */
 	char name[BRAKE_NAME_MAX];
 	Amp__BrakeSignature__State state;
+	bool together;	/* it holds by the sum of all */
 	bool releasing; /* RELEASED once that is on disk */
 	int64_t since_ns;
 	uint64_t held, judged_again;
 	struct brake_count recent[BRAKE_FILES]; /* the oldest first */
 	unsigned count;
+};
+
+/* Outlives the row that it was counted in. */
+struct brake_sum {
+	struct brake_count count;
+	uint32_t signature;
 };
 
 struct held_page {
@@ -47,6 +55,8 @@ struct held_page {
 
 struct brake {
 	struct brake_signature row[BRAKE_SIGNATURES];
+	struct brake_sum all[BRAKE_ALL_FILES]; /* each file once */
+	unsigned all_count;
 	uint32_t last_number;
 	bool raised;
 	struct amp_sha256 *digest;

@@ -28,6 +28,7 @@ static bool fill(struct brake_signature *g, Amp__CliBrakeEntry *e)
 	e->since_ns = g->since_ns;
 	e->held = g->held;
 	e->holds = g->state == AMP__BRAKE_SIGNATURE__STATE__HOLDS;
+	e->together = e->holds && g->together;
 	e->recent = brake_recent(g);
 	return g->state != AMP__BRAKE_SIGNATURE__STATE__COUNTED || e->recent > 0;
 }

@@ -589,6 +589,94 @@ static void test_rows(void **state)
 	convict_old("Z", 101, 1, true);
 }
 
+static enum brake_answer convict_of(unsigned signature, uint64_t n)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "S%u", signature);
+	return convict(name, n, 2 * DAY);
+}
+
+static unsigned taken_in_turn(unsigned signatures, uint64_t first, unsigned files)
+{
+	unsigned taken = 0;
+
+	for (unsigned i = 0; i < files; i++) {
+		amp_clock_advance(1);
+		taken += convict_of(i % signatures, first + i) == BRAKE_OFF;
+	}
+	return taken;
+}
+
+/* More signatures than rows, in turn: each forgets what the others were counted for. */
+static void test_together(void **state)
+{
+	(void)state;
+	assert_int_equal(taken_in_turn(BRAKE_SIGNATURES + 1, 1, 1000), BRAKE_ALL_FILES);
+	assert_true(kt_room.fault);
+	assert_non_null(strstr(kt_room.detail, "together"));
+	kt_run(50);
+	restart();
+	assert_true(kt_room.fault);
+	assert_int_equal(taken_in_turn(BRAKE_SIGNATURES + 1, 2000, 200), 0);
+	show();
+	assert_int_equal(shown->n_entries, BRAKE_SIGNATURES);
+	assert_true(shown->entries[0]->holds);
+	assert_true(shown->entries[0]->together);
+}
+
+/* The sum is of the window, over deaths, and each file is in it once. */
+static void test_together_window(void **state)
+{
+	(void)state;
+	assert_int_equal(taken_in_turn(30, 1, 59), 59);
+	assert_int_equal(taken_in_turn(30, 1, 59), 59);
+	kt_run(50);
+	restart();
+	assert_int_equal(convict_of(40, 100), BRAKE_OFF);
+	assert_false(kt_room.fault);
+	assert_int_not_equal(convict_of(41, 101), BRAKE_OFF);
+	assert_int_equal(convict_of(42, 100), BRAKE_OFF); /* of the sixty */
+	assert_true(kt_room.fault);
+	assert_int_equal(convict("S50", 500, 0), BRAKE_OFF); /* it is young */
+	amp_clock_advance(BRAKE_WINDOW_NS + 1);
+	assert_int_equal(convict_of(43, 102), BRAKE_OFF);
+	assert_int_not_equal(convict_of(41, 103), BRAKE_OFF);
+	show();
+	assert_int_equal(shown->n_entries, 2);
+	release("S41");
+	kt_run(50);
+	assert_false(kt_room.fault);
+	assert_int_equal(convict_of(41, 103), BRAKE_OFF);
+}
+
+/* What is released is counted no more, nor what it had added. */
+static void test_together_released(void **state)
+{
+	(void)state;
+	convict_old("A", 1, 20, false);
+	convict_old("A", 101, 1, true);
+	convict_old("B", 201, 20, false);
+	convict_old("C", 301, 20, false);
+	convict_old("D", 401, 1, true);
+	show();
+	assert_int_equal(shown->n_entries, 4);
+	assert_string_equal(shown->entries[0]->signature, "A");
+	assert_false(shown->entries[0]->together);
+	assert_string_equal(shown->entries[3]->signature, "D");
+	assert_true(shown->entries[3]->together);
+	release("A");
+	kt_run(50);
+	convict_old("A", 101, 50, false);
+	assert_true(kt_room.fault);
+	convict_old("D", 402, 1, true);
+	convict_old("E", 501, 20, false);
+	convict_old("F", 601, 1, true);
+	kt_run(50);
+	restart();
+	convict_old("G", 701, 1, true);
+}
+
 static void test_hostile(void **state)
 {
 	static uint8_t data[3000];
@@ -641,6 +729,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long_paths, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rows, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_together, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_together_window, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_together_released, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
 	};
 

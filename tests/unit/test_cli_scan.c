@@ -26,7 +26,7 @@ static struct {
 	Amp__CliError__Code refusal; /* of the first question */
 	uint64_t other_id;	     /* answers with this scan instead */
 	const char *state;	     /* of every answer, if set */
-	bool root;
+	bool root, together;
 	/* asked */
 	Amp__CliScanStart__Kind kind;
 	bool one_file_system;
@@ -200,6 +200,7 @@ static bool answer_brake(int fd, uint64_t id)
 	e.since_ns = 1000000000000000000;
 	e.held = 100;
 	e.holds = true;
+	e.together = script.together;
 	r.entries = entries;
 	r.n_entries = 1;
 	reply(fd, AMP_MSG_CLI_BRAKE_REPLY, id, &r.base);
@@ -523,6 +524,9 @@ static void test_brake(void **state)
 	assert_string_equal(out, "Win.Test-1: held since 2001-09-09T01:46:40.000Z, 100 files left alone\n");
 	assert_int_equal(RUN("--json", "brake", "show"), 0);
 	json_object_put(document(json_type_array));
+	script.together = true;
+	assert_int_equal(RUN("brake", "show"), 0);
+	assert_non_null(strstr(out, "100 files left alone (by what all signatures convicted)\n"));
 	assert_int_equal(RUN("brake", "release", "Win.Test-1"), 0);
 	assert_string_equal(script.signature, "Win.Test-1");
 	assert_string_equal(out, "Win.Test-1 is released; judged again: 100 files\n");
