@@ -9,6 +9,9 @@
  * hand: a pid that was used again in between is not signalled. Nothing is
  * opened but files of /proc itself, and statx never asks a file server.
  *
+ * An interpreter is innocent but for the process of the event. That is known by
+ * its pid, and by a moment when it had that: who started later is another.
+ *
  * "The convicted file" is an inode. A program can rename, unlink or touch
  * itself and so change its times, but not what it is: where the inode can be
  * recognised for certain (same device, number and a birth before the judged
@@ -80,7 +83,8 @@ struct request {
 	struct amp_identity file;
 	struct memory *memory;
 	unsigned passes;
-	bool found; /* somebody new in this pass */
+	bool found;    /* somebody new in this pass */
+	bool stranger; /* the event's pid is another's by now */
 	char what[256];
 };
 
@@ -103,6 +107,7 @@ struct mon_kill {
 static struct amp_counter count_signalled = AMP_COUNTER("kill.signalled", false);
 static struct amp_counter count_refused = AMP_COUNTER("kill.refused", false);
 static struct amp_counter count_endless = AMP_COUNTER("kill.passes_exhausted", true);
+static struct amp_counter count_strangers = AMP_COUNTER("kill.strangers_spared", false);
 static struct amp_counter count_failed = AMP_COUNTER("kill.signal_failed", true);
 
 static pid_t pid_of_name(const char *name)
@@ -262,6 +267,18 @@ static uint64_t stat_field(const struct mon_kill *k, pid_t pid, int n)
 static uint64_t start_ticks(const struct mon_kill *k, pid_t pid)
 {
 	return stat_field(k, pid, 22);
+}
+
+#define ANY_START INT64_MAX
+
+/* In whole ticks, as start times are told: a pid is not used again within one. */
+static bool started_by(uint64_t start, int64_t seen_ns)
+{
+	int64_t tick_ns = AMP_NS_PER_SEC / sysconf(_SC_CLK_TCK);
+
+	if (seen_ns == ANY_START)
+		return true;
+	return start > 0 && seen_ns > 0 && start <= (uint64_t)(seen_ns / tick_ns);
 }
 
 /* A room's own child: ampquard has such. */
@@ -429,7 +446,7 @@ static void add_victim(const struct mon_kill *k, struct memory *m, const struct 
 
 /* True: the process was signalled, and is none that has been before. */
 static bool signal_process(const struct mon_kill *k, struct request *q, pid_t pid,
-			   const struct amp_identity *file)
+			   const struct amp_identity *file, int64_t seen_ns)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	char exe[1024];
@@ -441,7 +458,7 @@ static bool signal_process(const struct mon_kill *k, struct request *q, pid_t pi
 		return false;
 	if (program_of(k, pid, &p) == 0)
 		describe(k, pid, p.link, &v);
-	if (v.pid && runs_now(k, pid, file) && !is_of_ours(k, pid)) {
+	if (v.pid && started_by(v.start, seen_ns) && runs_now(k, pid, file) && !is_of_ours(k, pid)) {
 		sent = syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
 		if (!sent && errno != ESRCH)
 			amp_counter_add(&count_failed, 1);
@@ -465,7 +482,7 @@ static void visit(struct mon_kill *k, pid_t pid)
 	if (untouchable(k, pid) || program_of(k, pid, &p) < 0)
 		return;
 	for (struct request *q = k->waiting; q; q = q->next)
-		if (runs(k, &p, &q->file) && signal_process(k, q, pid, &q->file))
+		if (runs(k, &p, &q->file) && signal_process(k, q, pid, &q->file, ANY_START))
 			q->found = true;
 }
 
@@ -514,6 +531,7 @@ static void answer(const struct mon_kill *k, const struct request *q, bool unfin
 	killed.processes = list;
 	killed.more = unfinished ? 0 : m->more;
 	killed.unfinished = unfinished;
+	killed.stranger = q->stranger;
 	k->ops.killed(q->id, &killed, k->ops.arg);
 }
 
@@ -583,7 +601,8 @@ static bool uuid_shaped(const char *s)
 static bool well_formed(const Amp__Kill *r)
 {
 	return uuid_shaped(r->detection_id) && r->sha256.len == AMP_SHA256_SIZE && r->file &&
-	       r->event_pid >= 0 && r->path.len <= AMP_PATH_MAX && strlen(r->signature) <= AMP_SIGNATURE_MAX;
+	       r->event_pid >= 0 && r->event_seen_ns >= 0 && r->path.len <= AMP_PATH_MAX &&
+	       strlen(r->signature) <= AMP_SIGNATURE_MAX;
 }
 
 static const char foundation[] = "PID 1 or the suite runs it";
@@ -666,16 +685,31 @@ static const char *reason_against(const struct mon_kill *k, const Amp__Kill *r,
 	return NULL;
 }
 
+static void spare_stranger(struct request *q, const Amp__Kill *r)
+{
+	q->stranger = true;
+	amp_counter_add(&count_strangers, 1);
+	amp_info("process %d is %s: its interpreter of %s is not killed", (int)r->event_pid,
+		 r->event_seen_ns ? "a later one of that pid" : "nobody that is known to have executed it",
+		 q->what);
+}
+
 /* The event's own process at once; an interpreter only there, never elsewhere. */
-static void signal_event_process(const struct mon_kill *k, struct request *q, pid_t pid,
+static void signal_event_process(const struct mon_kill *k, struct request *q, const Amp__Kill *r,
 				 const struct amp_identity *interpreter)
 {
+	pid_t pid = r->event_pid;
+
 	if (untouchable(k, pid))
 		return;
 	if (runs_now(k, pid, &q->file))
-		signal_process(k, q, pid, &q->file);
-	else if (interpreter && runs_now(k, pid, interpreter))
-		signal_process(k, q, pid, interpreter);
+		signal_process(k, q, pid, &q->file, ANY_START);
+	else if (!interpreter || !runs_now(k, pid, interpreter))
+		return;
+	else if (started_by(start_ticks(k, pid), r->event_seen_ns))
+		signal_process(k, q, pid, interpreter, r->event_seen_ns);
+	else
+		spare_stranger(q, r);
 }
 
 static struct request *new_request(struct mon_kill *k, uint64_t id, const Amp__Kill *r,
@@ -721,7 +755,7 @@ int mon_kill_request(struct mon_kill *k, uint64_t id, const Amp__Kill *request, 
 		refuse(k, id, request, "out of memory");
 		return 0;
 	}
-	signal_event_process(k, q, request->event_pid, request->interpreter ? &interpreter : NULL);
+	signal_event_process(k, q, request, request->interpreter ? &interpreter : NULL);
 	event_add(k->pass, &now);
 	return 0;
 }

@@ -140,7 +140,10 @@ static void send_kill(struct act *a, const struct amp_identity *interpreter)
 	k.sha256.len = AMP_SHA256_SIZE;
 	k.file = &file;
 	k.fsid = a->file.fsid;
-	k.event_pid = act_by_process(a) ? a->event->who->pid : 0;
+	if (act_by_process(a)) {
+		k.event_pid = a->event->who->pid;
+		k.event_seen_ns = a->event->who->seen_ns;
+	}
 	if (interpreter) {
 		amp_identity_to_wire(interpreter, &runs);
 		k.interpreter = &runs;
@@ -351,7 +354,8 @@ static bool escaped(const struct act *a, const Amp__Killed *k)
 {
 	struct amp_identity id;
 
-	if (!(a->event->cause & EVENT_EXEC) || !act_by_process(a) || k->refused[0] || a->tries >= KILL_TRIES)
+	if (!(a->event->cause & EVENT_EXEC) || !act_by_process(a) || k->refused[0] || k->stranger ||
+	    a->tries >= KILL_TRIES)
 		return false;
 	for (size_t i = 0; i < k->n_processes; i++)
 		if (k->processes[i]->pid == a->event->who->pid)
@@ -395,6 +399,9 @@ int act_killed(struct scand *s, uint64_t id, const Amp__Killed *k)
 		amp_warn("%s: %u more processes were killed", a->detection_id, k->more);
 	if (k->refused[0])
 		amp_info("%s: nothing was killed: %s", a->detection_id, k->refused);
+	if (k->stranger)
+		amp_info("%s: its process has gone, or cannot be told from a later one: that was not killed",
+			 a->detection_id);
 	if (k->foundation && a->by_engine)
 		leave_foundation(a);
 	a->killing = escaped(a, k);

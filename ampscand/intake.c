@@ -213,12 +213,21 @@ static bool same_who(const struct who *a, const struct who *b)
 	return a->pid == b->pid && a->uid == b->uid && a->exe_ino == b->exe_ino && a->exe_dev == b->exe_dev;
 }
 
+/* Alike it may be, and a later process of that pid: the last that was seen has the pid if anyone has. */
+static void see_again(struct occurrence *o, struct who *who)
+{
+	if (!who || !who->known)
+		return;
+	who_unref(o->who);
+	o->who = who_ref(who);
+}
+
 /*
  * The same again while the job waits. Of few events each is kept for itself;
  * one process can make any number, so of many those are one that are alike.
  */
 static bool joins_crowd(struct scand *s, struct job *j, const struct file_event *ev, unsigned cause,
-			const struct who *who)
+			struct who *who)
 {
 	for (struct occurrence *o = j->count >= CROWD ? j->first : NULL; o; o = o->next) {
 		if (o->cause != cause || o->walk || (ev->fd >= 0) != (o->fd >= 0) ||
@@ -227,6 +236,7 @@ static bool joins_crowd(struct scand *s, struct job *j, const struct file_event 
 		    (o->directory && !amp_fileid_equal(o->directory, &ev->directory)))
 			continue;
 		amp_counter_add(&count_joined, 1);
+		see_again(o, who);
 		if (job_is_in_hand(j) && (cause & CAUSE_CONTENT))
 			j->dirty = o->after = true;
 		conclude_slot(s, ev); /* the older one is kept until all is done */

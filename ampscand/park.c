@@ -12,14 +12,16 @@
 #define EXE_MAX	       300U
 #define FLAG_DIRECTORY 1U
 #define FLAG_KNOWN     2U
+#define FORM	       1U /* of the record; another one is not ours to read */
 
 struct record {
 	uint32_t cause;
 	int32_t pid;
 	uint32_t uid;
-	uint16_t flags, name_size, exe_size, file_size, directory_size, reserved;
+	uint16_t flags, name_size, exe_size, file_size, directory_size, form;
 	int32_t file_type, directory_type;
 	uint64_t file_fsid;
+	int64_t seen_ns;
 	uint8_t bytes[]; /* file handle, directory handle, name, exe */
 };
 #define RECORD_MAX (AMP_PARKED_SIZE - 20)
@@ -41,6 +43,8 @@ int park_occurrence(struct scand *s, struct occurrence *o, const struct amp_file
 	r->cause = o->cause;
 	r->pid = o->who ? o->who->pid : 0;
 	r->uid = o->who ? o->who->uid : 0;
+	r->seen_ns = o->who ? o->who->seen_ns : 0;
+	r->form = FORM;
 	r->flags = o->who && o->who->known ? FLAG_KNOWN : 0;
 	r->file_size = (uint16_t)file->handle.size;
 	r->file_type = file->handle.type;
@@ -64,7 +68,7 @@ int park_occurrence(struct scand *s, struct occurrence *o, const struct amp_file
 
 static bool is_valid(const struct record *r, size_t n)
 {
-	return r->file_size > 0 && r->file_size <= AMP_FILE_HANDLE_MAX &&
+	return r->form == FORM && r->file_size > 0 && r->file_size <= AMP_FILE_HANDLE_MAX &&
 	       r->directory_size <= AMP_FILE_HANDLE_MAX && r->name_size <= 255 && r->exe_size <= EXE_MAX &&
 	       sizeof(*r) + r->file_size + r->directory_size + r->name_size + r->exe_size <= n;
 }
@@ -96,6 +100,8 @@ struct occurrence *park_restore(const uint8_t *data, size_t n, struct amp_fileid
 		return NULL;
 	o->cause = r.cause;
 	o->who = who_make(r.flags & FLAG_KNOWN, r.pid, r.uid, (const char *)at + r.name_size, r.exe_size);
+	if (o->who && r.seen_ns > 0)
+		o->who->seen_ns = r.seen_ns;
 	*is_directory = (r.flags & FLAG_DIRECTORY) != 0;
 	return o;
 }

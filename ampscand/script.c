@@ -7,6 +7,10 @@
  * live. So the process is the script's if its program is (by inode and times)
  * one that was executed by it right after the script, or the one the script's
  * first line names; for env(1) the one env would find.
+ *
+ * Here a process is a pid, and by now that may be another's: ampmon signals none
+ * that started after the event's was seen. So the trail needs no more than the
+ * pid, either: the script's own event begins it, and who came later is spared.
  */
 #include "script.h"
 

@@ -3,6 +3,8 @@
  */
 #include "who.h"
 
+#include "clock.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -93,6 +95,7 @@ static struct who *look(struct who_table *t, pid_t pid, int pidfd)
 	struct amp_identity id = {0};
 	char path[32], exe[4096];
 	ssize_t n;
+	int64_t now = amp_clock_kernel_boottime(); /* before it is seen to live: it lived then, too */
 	struct who *w;
 	uid_t uid;
 
@@ -105,6 +108,8 @@ static struct who *look(struct who_table *t, pid_t pid, int pidfd)
 	if (!alive(pidfd))
 		return who_make(false, pid, (uid_t)-1, NULL, 0);
 	w = who_make(true, pid, uid, exe, n > 0 ? (size_t)n : 0);
+	if (w)
+		w->seen_ns = now;
 	if (w && id.ino) {
 		w->exe_dev = makedev(id.dev_major, id.dev_minor);
 		w->exe_ino = id.ino;

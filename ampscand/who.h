@@ -17,7 +17,10 @@ struct who {
 	unsigned references;
 	bool known; /* the process lived when it was looked at */
 	pid_t pid;
-	uid_t uid;		   /* effective; -1: unknown */
+	uid_t uid; /* effective; -1: unknown */
+	/* Boot time of a moment when pid was this process, as its descriptor told; 0: none. Who has the
+	 * pid and started later is another (we open nothing, so its own start time is not ours to read). */
+	int64_t seen_ns;
 	uint64_t exe_dev, exe_ino; /* 0: unknown */
 	size_t exe_size;
 	char exe[]; /* link text, bytes, NUL-terminated */

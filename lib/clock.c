@@ -24,7 +24,7 @@ static int64_t read_clock(clockid_t which)
 {
 	struct timespec ts;
 
-	/* Cannot fail for these two clocks and a valid address. */
+	/* Cannot fail for these clocks and a valid address. */
 	clock_gettime(which, &ts);
 	return (int64_t)ts.tv_sec * AMP_NS_PER_SEC + ts.tv_nsec;
 }
@@ -32,6 +32,11 @@ static int64_t read_clock(clockid_t which)
 int64_t amp_clock_kernel_monotonic(void)
 {
 	return read_clock(CLOCK_MONOTONIC);
+}
+
+int64_t amp_clock_kernel_boottime(void)
+{
+	return read_clock(CLOCK_BOOTTIME);
 }
 
 int64_t amp_clock_monotonic(void)

@@ -16,6 +16,7 @@ int64_t amp_clock_realtime(void);  /* CLOCK_REALTIME, ns since the epoch */
 
 /* Never frozen: for deadlines that are handed to the kernel or to pthread. */
 int64_t amp_clock_kernel_monotonic(void);
+int64_t amp_clock_kernel_boottime(void); /* CLOCK_BOOTTIME, which start times of processes are in */
 
 /* Tests: both clocks stand at these values until amp_clock_release(). */
 void amp_clock_freeze(int64_t monotonic_ns, int64_t realtime_ns);

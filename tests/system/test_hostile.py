@@ -27,9 +27,10 @@ def identity(path):
 NO_FILE = body((1, 0x7FFFFFFF), (2, 1), (3, 1), (4, 1), (5, 8), (7, 0o100755), (9, 1))
 
 
-def kill(ident=UUID % 1, sha=None, file=NO_FILE, pid=0, interpreter=b"", path=b"/x"):
+def kill(ident=UUID % 1, sha=None, file=NO_FILE, pid=0, interpreter=b"", path=b"/x",
+         seen=(1 << 63) - 1):
     sha = bytes.fromhex(harness.sha256(listed(0))) if sha is None else sha
-    return body((1, ident), (2, sha), (3, file), (5, pid), (6, interpreter), (7, path))
+    return body((1, ident), (2, sha), (3, file), (5, pid), (6, interpreter), (7, path), (9, seen))
 
 
 ONLY_AMPSCAND = [

@@ -1,5 +1,6 @@
 """What runs a convicted file is killed, all of it and nothing else (issue point 3)."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -62,7 +63,7 @@ def setup(base):
     suite = harness.Suite(base, [w, e, merged])
     for tag in ("one", "fork", "daemon", "exec", "overlay", "beside", "many"):
         suite.block(listed(tag), "Test.Kill." + tag)
-    for tag in ("sh", "env", "gone"):
+    for tag in ("sh", "env", "gone", "late", "parked", "short"):
         suite.block(script(tag), "Test.Script." + tag)
     suite.block(BROKEN, "Test.Broken")
     # What lay there before the first start is judged when it is executed; what is written later
@@ -88,8 +89,9 @@ BROKEN = b"\x00\x01 no program at all, but listed\n"
 
 
 def script(tag):
-    line = {"sh": b"#!/bin/sh", "env": b"#!/usr/bin/env python3", "gone": b"#!/no/such/interpreter"}[tag]
-    body = {"sh": b"while :; do sleep 1; done", "env": b"import time\nwhile True: time.sleep(1)", "gone": b"true"}[tag]
+    line = {"env": b"#!/usr/bin/env python3", "gone": b"#!/no/such/interpreter"}.get(tag, b"#!/bin/sh")
+    body = {"sh": b"while :; do sleep 1; done", "env": b"import time\nwhile True: time.sleep(1)", "gone": b"true",
+            "late": b"while :; do sleep 2; done", "parked": b"while :; do sleep 3; done", "short": b"sleep 0.3"}[tag]
     return line + b"\n" + body + b"\n"
 
 
@@ -207,6 +209,69 @@ def case_scripts():
         check(shell.poll() is None, "another shell was killed")
         shell.kill()
         shell.wait()
+        rows = wait_for("the record", lambda: kill_rows(path))
+        check([r["process"]["pid"] for r in rows] == [p.pid], "rows: %r" % rows)
+
+
+@contextlib.contextmanager
+def nothing_is_read():
+    """Whoever changes a file's mode again and again delays its verdict by 10 s; this is the same, to the point."""
+    readers = [pid for name, pid in suite.pids().items() if name.startswith("ampread")]
+    check(readers, "no ampread")
+    for pid in readers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in readers:
+            os.kill(pid, signal.SIGCONT)
+
+
+def with_pid(pid, argv):
+    """argv as a process with a pid that is free."""
+    for _ in range(100):
+        with open("/proc/sys/kernel/ns_last_pid", "w") as f:
+            f.write(str(pid - 1))
+        p = subprocess.Popen(argv, stdin=subprocess.PIPE)
+        if p.pid == pid:
+            return p
+        p.kill()
+        p.wait()
+    raise harness.Skip("pid %d could not be had again" % pid)
+
+
+def case_who_has_the_pid_of_a_script_that_ended_lives():
+    if not os.path.exists("/proc/sys/kernel/ns_last_pid"):
+        raise harness.Skip("no ns_last_pid in this kernel")
+    path = ext4 + "/script-short"
+    with nothing_is_read():
+        p = subprocess.Popen([write(path, script("short"), 0o755)])
+        check(p.wait() == 0, "the script ended with %r" % p.returncode)
+        shell = with_pid(p.pid, ["/bin/sh", "-c", "read x"])
+        time.sleep(1.5)
+    try:
+        suite.wait_detected(path)
+        time.sleep(4)  # a kill is asked again for 3 s
+        check(shell.poll() is None, "the shell that has its pid ended with %r" % shell.poll())
+        execs = [r for r in suite.detections(path) if r["cause"] == "exec"]
+        check(execs and execs[0]["process"]["pid"] == p.pid, "the event was of another: %r" % suite.detections(path))
+        check(not kill_rows(path), "rows: %r" % kill_rows(path))
+        check(suite.log_text().count("process %d is a later one of that pid" % p.pid) == 1, "said once: " + suite.log_text())
+    finally:
+        shell.kill()
+        shell.wait()
+
+
+def case_the_interpreter_dies_when_the_verdict_comes_late():
+    for tag in ("late", "parked"):
+        path = "%s/script-%s" % (ext4, tag)
+        with nothing_is_read():
+            p = subprocess.Popen([write(path, script(tag), 0o755)])
+            time.sleep(2.5)
+            check(p.poll() is None, "ended with %r, unread" % p.poll())
+            if tag == "parked":  # its successor has nothing but what was written down
+                os.kill(suite.pids()["ampscand"], signal.SIGKILL)
+        killed(p)
         rows = wait_for("the record", lambda: kill_rows(path))
         check([r["process"]["pid"] for r in rows] == [p.pid], "rows: %r" % rows)
 

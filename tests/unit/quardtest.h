@@ -128,7 +128,7 @@ struct rig {
 	uint64_t kill_id[SEEN];
 	char kill_detection[37];
 	char kill_signature[256];
-	int64_t kill_ctime;
+	int64_t kill_ctime, kill_seen;
 	size_t keeps;
 	bool silent_keeps; /* they are not answered */
 	uint64_t keep_id;
@@ -142,6 +142,9 @@ struct rig {
 	bool each;	 /* the file's number is in it too */
 	uint64_t size;
 	uint32_t owner; /* of every file */
+	bool owners;	/* no: of each its number / 1000 */
+	uint64_t other; /* a file with a content of its own, without its number */
+	uint8_t other_content;
 	bool archive;
 	bool no_copy, open_copy, short_copy, unasked_copy; /* what is wrong with copies */
 	uint64_t copy_max, archive_max;			   /* as last asked */
@@ -236,6 +239,7 @@ static int mon_kill(struct amp_channel *ch, struct amp_message *m, void *arg)
 	snprintf(g->kill_detection, sizeof(g->kill_detection), "%s", k->detection_id);
 	snprintf(g->kill_signature, sizeof(g->kill_signature), "%s", k->signature);
 	g->kill_ctime = k->file->ctime_ns;
+	g->kill_seen = k->event_seen_ns;
 	if (g->answer_kills)
 		rig_killed(g, m->id, k->detection_id, 0, false);
 	return 0;
@@ -293,11 +297,16 @@ static int mon_ignore(struct amp_channel *ch, struct amp_message *m, void *arg)
 	return 0;
 }
 
+static uint8_t rig_content(const struct rig *g, uint64_t ino)
+{
+	return g->other && ino == g->other ? g->other_content : g->content;
+}
+
 /* A copy of the file: its content's first byte, its number, zeros. */
 static int rig_copy(const struct rig *g, uint64_t ino)
 {
 	int fd = memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	uint8_t head[9] = {g->content};
+	uint8_t head[9] = {rig_content(g, ino)};
 
 	assert_true(fd >= 0);
 	memcpy(head + 1, &ino, sizeof(ino));
@@ -326,7 +335,7 @@ static void read_answer(struct rig *g, struct amp_channel *ch, const Amp__ReadIt
 	Amp__ReadDone done = AMP__READ_DONE__INIT;
 	Amp__ReadResult r = AMP__READ_RESULT__INIT, *list[] = {&r};
 	Amp__Identity id = AMP__IDENTITY__INIT;
-	uint8_t sha[AMP_SHA256_SIZE] = {g->content};
+	uint8_t sha[AMP_SHA256_SIZE] = {0};
 	bool opens = item->want >= AMP__READ_ITEM__WANT__OPEN_FILE;
 	int fd = -1;
 
@@ -346,10 +355,11 @@ static void read_answer(struct rig *g, struct amp_channel *ch, const Amp__ReadIt
 	id.mode = g->mode;
 	id.nlink = 1;
 	id.size = g->size;
-	id.uid = g->owner;
+	id.uid = g->owners ? (uint32_t)(id.ino / 1000) : g->owner;
 	r.identity = &id;
 	r.archive = g->archive;
-	if (g->each)
+	sha[0] = rig_content(g, id.ino);
+	if (g->each && id.ino != g->other)
 		memcpy(sha + 1, &id.ino, sizeof(id.ino));
 	r.sha256.data = sha;
 	r.sha256.len = sizeof(sha);

@@ -158,6 +158,41 @@ static void test_foundation_running(void **state)
 	rig_free(g);
 }
 
+/* The pid is another's by now, says ampmon: it is asked no more. */
+static void test_stranger(void **state)
+{
+	struct rig *g = rig_start(true);
+	struct amp_identity id = old_file(22);
+	struct amp_fileid file = st_id(FSID, 22);
+	struct conviction why = {.name = "Listed"};
+	struct occurrence *o = occurrence_new(NULL, NULL, 0);
+	uint8_t sha[AMP_SHA256_SIZE] = {7, 22};
+	Amp__Killed k = AMP__KILLED__INIT;
+
+	(void)state;
+	assert_non_null(o);
+	g->answer_kills = false;
+	o->cause = EVENT_EXEC;
+	o->path = strdup("/m/script");
+	o->who = who_make(true, getpid(), 0, NULL, 0);
+	o->who->seen_ns = 4711;
+	g->s->occurrences++;
+	act_convict(g->s, o, &file, &why, sha, &id, false, NULL, 0);
+	rig_until(g, &g->kills, 1);
+	assert_int_equal(g->kill_seen, 4711);
+	k.detection_id = g->kill_detection;
+	rig_killed(g, g->kill_id[0], g->kill_detection, 0, false);
+	rig_until(g, &g->kills, 2); /* it lives, and may not have been that far */
+	k.stranger = true;
+	assert_int_equal(amp_channel_send(g->mon, AMP_MSG_KILLED, g->kill_id[1], &k.base, NULL, 0), 0);
+	rig_until(g, &g->takes, 1);
+	rig_run(g, 50);
+	assert_int_equal(g->kills, 2);
+	rig_ack(g, g->take_id, 1);
+	assert_int_equal(acts_count(g->s), 0);
+	rig_free(g);
+}
+
 static void test_audit(void **state)
 {
 	struct rig *g = rig_start(false);
@@ -272,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_foundation),
 		cmocka_unit_test(test_foundation_running),
 		cmocka_unit_test(test_foundation_once),
+		cmocka_unit_test(test_stranger),
 		cmocka_unit_test(test_audit),
 		cmocka_unit_test(test_brake),
 		cmocka_unit_test(test_kill_again),

@@ -62,6 +62,7 @@ static struct event_base *base;
 static struct mon_kill *k;
 static struct mon_policy policy = {.protects = true, .blocked = {1, 2, 3}};
 static pid_t ours;
+static int64_t seen_ns; /* the event's process */
 static char dir[64], file[128];
 
 static struct {
@@ -71,6 +72,7 @@ static struct {
 	int32_t pids[AMP_KILL_RESULTS];
 	uint64_t start;
 	uint32_t uid, more;
+	bool stranger;
 	size_t all; /* processes of all messages */
 	char exe[600], refused[128], detection[64];
 } answer;
@@ -85,6 +87,7 @@ static void on_killed(uint64_t id, const Amp__Killed *result, void *arg)
 	answer.id = id;
 	answer.processes = result->n_processes;
 	answer.more = result->more;
+	answer.stranger = result->stranger;
 	snprintf(answer.refused, sizeof(answer.refused), "%s", result->refused);
 	snprintf(answer.detection, sizeof(answer.detection), "%s", result->detection_id);
 	for (size_t i = 0; i < result->n_processes; i++) {
@@ -121,6 +124,7 @@ static int setup(void **state)
 	copy_program(file);
 	memset(&answer, 0, sizeof(answer));
 	policy.protects = device_is_plain = true;
+	seen_ns = INT64_MAX;
 	ours = -1;
 	base = event_base_new();
 	k = mon_kill_new(base, NULL, &ops);
@@ -201,6 +205,7 @@ static int ask_as(uint64_t id, const char *detection, struct amp_identity *i, pi
 	amp_identity_to_wire(i, &wire);
 	m.file = &wire;
 	m.event_pid = pid;
+	m.event_seen_ns = seen_ns;
 	if (interpreter) {
 		amp_identity_to_wire(interpreter, &wire2);
 		m.interpreter = &wire2;
@@ -286,6 +291,71 @@ static void interpreter_only_for_the_event(void **state)
 	assert_true(alive(b));
 	assert_int_equal(answer.processes, 1);
 	end(b);
+}
+
+static int64_t boottime(void)
+{
+	struct timespec ts;
+
+	assert_int_equal(clock_gettime(CLOCK_BOOTTIME, &ts), 0);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Who has the event's pid and started after its process was seen is somebody else. */
+static void an_interpreter_that_started_later_lives(void **state)
+{
+	struct amp_identity script = identity_of("/etc/passwd"), interpreter = identity_of(file);
+	int64_t before = boottime();
+	pid_t a;
+
+	(void)state;
+	usleep(20000); /* a tick is 10 ms */
+	a = run(file);
+	for (int known = 0; known < 2; known++) {
+		seen_ns = known ? before : 0;
+		assert_int_equal(ask_as(1, ID, &script, a, &interpreter), 0);
+		loop();
+		assert_true(alive(a));
+		assert_int_equal(answer.processes, 0);
+		assert_true(answer.stranger);
+	}
+	seen_ns = boottime();
+	usleep(20000);
+	assert_int_equal(ask_as(2, ID, &script, a, &interpreter), 0);
+	loop();
+	assert_true(killed(a));
+	assert_int_equal(answer.processes, 1);
+	assert_false(answer.stranger);
+	/* By the program's inode it dies whenever it started. */
+	a = run(file);
+	seen_ns = before;
+	ask(3, identity_of(file), a);
+	assert_true(killed(a));
+	assert_false(answer.stranger);
+}
+
+/* A process is as old as it was before its exec. */
+static void its_start_stays_over_an_exec(void **state)
+{
+	struct amp_identity script = identity_of("/etc/passwd"), interpreter = identity_of("/bin/sleep");
+	char command[256];
+	pid_t a = fork();
+
+	(void)state;
+	assert_true(a >= 0);
+	if (a == 0) {
+		usleep(100000);
+		execl("/bin/sleep", "sleep", "60", (char *)NULL);
+		_exit(127);
+	}
+	usleep(20000);
+	seen_ns = boottime();
+	snprintf(command, sizeof(command), "readlink /proc/%d/exe | grep -q sleep", (int)a);
+	for (int i = 0; i < 200 && system(command) != 0; i++)
+		usleep(10000);
+	assert_int_equal(ask_as(1, ID, &script, a, &interpreter), 0);
+	loop();
+	assert_true(killed(a));
 }
 
 static void wrong_interpreter(void **state)
@@ -615,6 +685,9 @@ static void breaks_the_protocol(void **state)
 	m.event_pid = -1;
 	assert_int_equal(mon_kill_request(k, 1, &m, &policy), -1);
 	m.event_pid = 0;
+	m.event_seen_ns = -1;
+	assert_int_equal(mon_kill_request(k, 1, &m, &policy), -1);
+	m.event_seen_ns = 0;
 	m.detection_id = (char *)(uintptr_t) "not a uuid";
 	assert_int_equal(mon_kill_request(k, 1, &m, &policy), -1);
 	m.detection_id = (char *)(uintptr_t)(ID "0");
@@ -653,6 +726,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(event_process_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(innocent_event_process_lives, setup, teardown),
 		cmocka_unit_test_setup_teardown(interpreter_only_for_the_event, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_interpreter_that_started_later_lives, setup, teardown),
+		cmocka_unit_test_setup_teardown(its_start_stays_over_an_exec, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_interpreter, setup, teardown),
 		cmocka_unit_test_setup_teardown(policy_says_no, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_signature_is_enough, setup, teardown),

@@ -74,6 +74,7 @@ static void test_round_trip(void **state)
 	(void)state;
 	o->cause = EVENT_WRITE | EVENT_EXEC;
 	o->who = who_make(true, 4711, 1000, "/usr/bin/vi", 11);
+	o->who->seen_ns = INT64_MAX - 5;
 	data = parked(o, &file, &n);
 	back = park_restore(data, n, &got, &directory);
 	assert_non_null(back);
@@ -88,6 +89,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(back->who->pid, 4711);
 	assert_int_equal(back->who->uid, 1000);
 	assert_string_equal(back->who->exe, "/usr/bin/vi");
+	assert_int_equal(back->who->seen_ns, INT64_MAX - 5);
 	assert_int_equal(back->who->exe_ino, 0); /* the process may be another by now */
 	assert_int_equal(back->fd, -1);
 	release(back);
@@ -111,6 +113,7 @@ static void test_little_known(void **state)
 	assert_int_equal(back->name_size, 0);
 	assert_false(back->who->known);
 	assert_int_equal(back->who->exe_size, 0);
+	assert_int_equal(back->who->seen_ns, 0);
 	release(back);
 	release(o);
 }
@@ -193,7 +196,25 @@ static void try_record(const uint8_t *data, size_t n)
 	assert_true(o->name_size <= 255);
 	assert_true(!o->directory || o->directory->handle.size <= AMP_FILE_HANDLE_MAX);
 	assert_true(!o->who || o->who->exe_size <= 300);
+	assert_true(!o->who || o->who->seen_ns >= 0);
 	assert_true(file.handle.size + o->name_size + (o->who ? o->who->exe_size : 0) < n);
+	release(o);
+}
+
+/* Of another form: it says nothing. */
+static void test_another_form(void **state)
+{
+	struct amp_fileid file = st_id(7, 22), got;
+	struct occurrence *o = make(11, "name", 4);
+	uint8_t copy[AMP_PARKED_SIZE], directory;
+	const uint8_t *data;
+	size_t n;
+
+	(void)state;
+	data = parked(o, &file, &n);
+	memcpy(copy, data, n);
+	copy[22] ^= 1; /* form */
+	assert_null(park_restore(copy, n, &got, &directory));
 	release(o);
 }
 
@@ -230,7 +251,7 @@ static void test_hostile_records(void **state)
 		assert_null(park_restore(at, cut, &got, &directory));
 	}
 	at = page_end(n);
-	for (size_t i = 0; i + 2 <= 40; i += 2) {
+	for (size_t i = 0; i + 2 <= 48; i += 2) {
 		static const uint16_t values[] = {0, 1, 127, 128, 129, 255, 256, 300, 301, 32768, 65535};
 
 		for (size_t v = 0; v < sizeof(values) / sizeof(values[0]); v++) {
@@ -240,7 +261,7 @@ static void test_hostile_records(void **state)
 		}
 	}
 	/* In a whole slot, where longer fields would find room. */
-	for (size_t i = 0; i + 2 <= 40; i += 2)
+	for (size_t i = 0; i + 2 <= 48; i += 2)
 		for (unsigned v = 0; v < 1024; v++) {
 			uint8_t slot[AMP_PARKED_SIZE - 20] = {0};
 			uint16_t value = (uint16_t)v;
@@ -264,8 +285,9 @@ static void test_hostile_records(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		CASE(test_round_trip), CASE(test_little_known), CASE(test_directory),
-		CASE(test_largest),    CASE(test_no_slot_free), CASE(test_hostile_records),
+		CASE(test_round_trip),	 CASE(test_little_known), CASE(test_directory),
+		CASE(test_largest),	 CASE(test_no_slot_free), CASE(test_hostile_records),
+		CASE(test_another_form),
 	};
 
 	return cmocka_run_group_tests_name("park", tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define FS 7
@@ -245,12 +246,63 @@ static void test_executed_after(void **state)
 	stop(pid);
 }
 
+/* Ticks of proc(5), field 22. */
+static int64_t start_ns(pid_t pid)
+{
+	char path[64], line[1024] = "", *at;
+	unsigned long long ticks;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	fclose(f);
+	at = strrchr(line, ')');
+	assert_non_null(at);
+	for (int field = 2; field < 22; field++)
+		at = strchr(at, ' ') + 1;
+	ticks = strtoull(at, NULL, 10);
+	return (int64_t)ticks * (1000000000 / sysconf(_SC_CLK_TCK));
+}
+
+/* Whom the descriptor of an event shows alive is known by that moment; who comes later is not. */
+static void test_seen(void **state)
+{
+	pid_t pid = run(program), later;
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0U);
+	struct who *w = who_look(scand.who, pid, pidfd);
+	int64_t seen = w->seen_ns;
+
+	(void)state;
+	assert_true(pidfd >= 0);
+	assert_true(seen >= start_ns(pid));
+	who_unref(w);
+	usleep(20000);
+	later = run(program);
+	assert_true(start_ns(later) > seen);
+	stop(later);
+	stop(pid);
+	who_batch(scand.who);
+	for (int i = 0; i < 2; i++) {
+		w = who_look(scand.who, pid, i ? -1 : pidfd);
+		assert_false(w->known);
+		assert_int_equal(w->seen_ns, 0);
+		who_unref(w);
+	}
+	close(pidfd);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_named_by_line),	    cmocka_unit_test(test_twin),
-		cmocka_unit_test(test_env_finds_it),	    cmocka_unit_test(test_gone),
-		cmocka_unit_test(test_lines_of_any_length), cmocka_unit_test(test_executed_after),
+		cmocka_unit_test(test_named_by_line),
+		cmocka_unit_test(test_twin),
+		cmocka_unit_test(test_env_finds_it),
+		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_lines_of_any_length),
+		cmocka_unit_test(test_executed_after),
+		cmocka_unit_test(test_seen),
 	};
 
 	return cmocka_run_group_tests_name("script", tests, set_up, tear_down);
