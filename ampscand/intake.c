@@ -570,6 +570,9 @@ void intake_again(struct scand *s, const struct amp_fileid *file, const char *pa
 	j = o && (!path || o->path) ? job_get(s, file, 0) : NULL;
 	if (!j || j->count >= SCAND_NAMES_MAX) {
 		amp_counter_add(&count_not_again, 1);
+		/* By the times of files alone nobody finds them: what is known of the others is soon told. */
+		scand_repair_wanted(s, file->fsid, 0, "more is to be judged again than there are places",
+				    false);
 		if (o)
 			free(o->path);
 		free(o);
