@@ -404,6 +404,43 @@ static int check_priority(struct report *r, subject *s)
 	return 0;
 }
 
+static int oom_score_of(int proc)
+{
+	int fd = openat(proc, "oom_score_adj", O_RDONLY | O_CLOEXEC);
+	char text[16] = "";
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	return n > 0 ? atoi(text) : 0;
+}
+
+static int own_oom_score(void)
+{
+	int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int score = oom_score_of(self);
+
+	if (self >= 0)
+		close(self);
+	return score;
+}
+
+/* As lib/drop.c sets it: a room that goes before others do. */
+static int check_oom_score(struct report *r, subject *s)
+{
+	char expected[32], actual[32];
+	int own;
+
+	if (s->role->oom_score_adj == 0)
+		return 0;
+	own = own_oom_score();
+	snprintf(expected, sizeof(expected), "%d",
+		 own > s->role->oom_score_adj ? own : s->role->oom_score_adj);
+	snprintf(actual, sizeof(actual), "%d", oom_score_of(r->proc));
+	add(r, "oom_score_adj", expected, actual);
+	return 0;
+}
+
 static int measure_memory(struct report *r, subject *s)
 {
 	char value[64];
@@ -438,8 +475,8 @@ static int note_landlock(struct report *r, subject *s)
 }
 
 static int (*const steps[])(struct report *r, subject *s) = {
-	check_status,	check_dumpable, check_namespaces, check_limits,
-	check_priority, measure_memory, note_landlock,
+	check_status,	check_dumpable,	 check_namespaces, check_limits,
+	check_priority, check_oom_score, measure_memory,   note_landlock,
 };
 
 static int open_process(struct report *r, subject *s)

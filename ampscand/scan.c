@@ -446,8 +446,9 @@ int scans_answered(struct scand *s, struct worker *w, uint64_t id, const Amp__Sc
 	w->state = WORKER_IDLE;
 	w->since_ns = amp_clock_monotonic();
 	/* After a conviction as well: what is in it was made to be looked at. */
-	if (++w->files >= WORKER_FILES || result == CONTENT_INFECTED || result == CONTENT_NONE ||
-	    w->generation != engine_generation(s) || engine_state(s) != ENGINE_READY)
+	if (++w->files >= WORKER_FILES || w->given >= WORKER_BYTES || result == CONTENT_INFECTED ||
+	    result == CONTENT_NONE || w->generation != engine_generation(s) ||
+	    engine_state(s) != ENGINE_READY)
 		worker_retire(w); /* its record stays while its word counts */
 	if (result == CONTENT_NONE)
 		scans_worker_failed(s, c, v->detail[0] ? v->detail : "an error");

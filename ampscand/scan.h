@@ -16,6 +16,7 @@
 #define OPINIONS_MAX 3U
 #define SAMPLE	     64U		  /* one clean word in so many is looked at by another worker too */
 #define WORKER_FILES 256U		  /* then it is retired */
+#define WORKER_BYTES (64ULL << 20)	  /* of copies: likewise; one file may be larger */
 #define WORKERS_MAX  256U		  /* that ampengine may tell of */
 #define LEAVE_NS     (5 * AMP_NS_PER_SEC) /* from the end of a worker's pair to WORKER_GONE */
 #define GRACE_NS     (2 * AMP_NS_PER_SEC) /* an engine that went may be back by then */
@@ -56,6 +57,7 @@ struct worker {
 	bool killed;   /* asked for, at least */
 	bool for_root; /* once it is used */
 	unsigned files;
+	uint64_t given; /* bytes of copies, all of which it may have kept */
 	unsigned cases; /* not decided, in which its word counts */
 	struct scan *scan;
 	int64_t since_ns;    /* in this state */

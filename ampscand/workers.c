@@ -256,6 +256,12 @@ static bool has_said(const struct scan *c, const struct worker *w)
 	return false;
 }
 
+/* A copy is out of our hands once it is sent: a worker that was taken over keeps it to its end. */
+static bool has_share(const struct worker *w, const struct scan *c)
+{
+	return w->given == 0 || w->given + c->size <= WORKER_BYTES;
+}
+
 static bool may_take(const struct scand *s, const struct worker *w, const struct scan *c)
 {
 	if (!is_current(s, w))
@@ -263,7 +269,7 @@ static bool may_take(const struct scand *s, const struct worker *w, const struct
 	if (w->state == WORKER_FRESH)
 		return true;
 	return w->state == WORKER_IDLE && c->need != NEED_FRESH && w->for_root == c->for_root &&
-	       !has_said(c, w);
+	       has_share(w, c) && !has_said(c, w);
 }
 
 static unsigned busy(const struct scand *s, bool (*with)(const struct scan *c))
@@ -335,6 +341,7 @@ void workers_send(struct worker *w, struct scan *c)
 	}
 	w->state = WORKER_BUSY;
 	w->for_root = c->for_root;
+	w->given += c->size;
 	w->scan = c;
 	w->since_ns = amp_clock_monotonic();
 	w->deadline_ns = w->since_ns + (int64_t)(m.max_ms + GRACE_MS) * AMP_NS_PER_MS;
@@ -400,7 +407,7 @@ void workers_want(struct scand *s, unsigned waiting)
 	spawn(s, wanted < room ? wanted : room);
 	if (!waiting || fresh || room || in_state(s, WORKER_LEAVING))
 		return;
-	/* Those there are have had the other class, or a word in the case. */
+	/* Those there are have had the other class, their share of bytes, or a word in the case. */
 	idle = longest_idle(s, WORKER_IDLE);
 	if (idle)
 		worker_retire(idle);

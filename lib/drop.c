@@ -20,6 +20,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
@@ -123,9 +124,27 @@ static int set_priority(int nice_level, int policy, int io)
 	return (int)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, io);
 }
 
+/*
+ * Whom the kernel ends when memory is short. A unit may spare the suite, and that is not for who works on
+ * what users write. To raise it needs no privilege; what is higher already stays. Where /proc does not let
+ * it be written (posture tells) the room is as ampmon is.
+ */
+static void set_oom_score(int at_least)
+{
+	int fd = at_least > 0 ? open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC) : -1;
+	char text[16] = "";
+
+	if (fd < 0)
+		return;
+	if (read(fd, text, sizeof(text) - 1) > 0 && strtol(text, NULL, 10) < at_least)
+		dprintf(fd, "%d", at_least);
+	close(fd);
+}
+
 /* Below what the machine is there for. What comes later, threads and forks, inherits it. */
 static int step_back(const struct amp_drop *d)
 {
+	set_oom_score(d->role->oom_score_adj);
 	if (d->role->idle_last > 0 && d->instance >= d->role->instances - d->role->idle_last)
 		return set_priority(19, SCHED_BATCH, IOPRIO(IOPRIO_CLASS_IDLE, 0));
 	if (d->role->background)

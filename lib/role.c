@@ -111,6 +111,7 @@ static const struct amp_role roles[AMP_ROLE_COUNT] = {
 			.file_size = 128 * MIB, /* its log; a member of an archive in a slot */
 			.processes = 64,
 			.background = true,
+			.oom_score_adj = 500, /* what hostile files reach ends before a service does */
 			.start_order = 4,
 		},
 };

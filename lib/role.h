@@ -73,6 +73,7 @@ struct amp_role {
 	uint64_t address_space; /* RLIMIT_AS, bytes; 0: not limited */
 	unsigned processes;	/* RLIMIT_NPROC, of its user; 0: no fork, no thread after the seal */
 	bool background;	/* nice, batch scheduling, lowest best-effort I/O, from before the drop on */
+	int oom_score_adj;	/* at least, from before the drop on; 0: as ampmon has it */
 	unsigned idle_last;	/* so many last instances: only what nobody else wants, of CPU and disk */
 	unsigned start_order;	/* lower first */
 };

@@ -19,10 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PREFIX "AMP-TEST-"
-#define STEP   ((size_t)1 << 20)
+#define PREFIX	   "AMP-TEST-"
+#define STEP	   ((size_t)1 << 20)
+#define CONTENT_FD 4 /* the copy in hand: the pair is 3, and it is closed after each scan */
 
 static enum { HONEST, ALL_CLEAN, ALL_BAD } liar;
+static bool hoards;
 
 static void crash(void)
 {
@@ -118,6 +120,12 @@ static void turn_bad(void)
 	liar = ALL_BAD;
 }
 
+/* Every copy that it is handed from then on, as many as there may be descriptors. */
+static void turn_hoarder(void)
+{
+	hoards = true;
+}
+
 static void leave(void)
 {
 	_exit(0);
@@ -134,6 +142,7 @@ static const struct {
 	{PREFIX "FORK", fork_one},
 	{PREFIX "TURN-LIAR-CLEAN", turn_clean},
 	{PREFIX "TURN-LIAR-BAD", turn_bad},
+	{PREFIX "HOARD", turn_hoarder},
 	{PREFIX "EXIT", leave},
 	{PREFIX "CLOSED", leave_closed},
 	{PREFIX "DEEP", leave_deep},
@@ -147,6 +156,8 @@ static bool begins_with(const uint8_t *data, size_t size, const char *word)
 
 void seam_before_scan(const uint8_t *data, size_t size)
 {
+	if (hoards)
+		(void)fcntl(CONTENT_FD, F_DUPFD_CLOEXEC, CONTENT_FD);
 	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
 		if (begins_with(data, size, acts[i].word)) {
 			acts[i].act();

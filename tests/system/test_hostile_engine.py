@@ -366,6 +366,49 @@ def case_a_worker_closes_the_slots_of_others():
         slots.end()
 
 
+MIB = 1 << 20
+MAY_KEEP = 64 * MIB  # WORKER_BYTES of ampscand/scan.h
+
+
+def copies_kept(s):
+    """Bytes of the copies that each worker has: by descriptor, and each of them once."""
+    kept = {}
+    for pid in [p for pids in s.engine()[1].values() for p in pids]:
+        files = {}
+        try:
+            for f in os.listdir("/proc/%d/fd" % pid):
+                at = "/proc/%d/fd/%s" % (pid, f)
+                if os.readlink(at).startswith("/memfd:"):
+                    st = os.stat(at)
+                    files[st.st_ino] = st.st_size
+        except OSError:
+            pass  # it, or one of them, is gone
+        kept[pid] = sum(files.values())
+    return kept
+
+
+def case_a_worker_keeps_the_copies_it_is_handed():
+    """No more of them than fit in what a worker is handed; then it is retired, and all of it goes with it."""
+    slots = Slots("hoard")
+    s, most, handed = slots.suite, 0, 0
+    try:
+        slots.write("hoard", "HOARD")
+        s.wait_idle()
+        for i in range(40):
+            data = os.urandom(5 * MIB)
+            handed += len(data)
+            write("%s/%d" % (slots.top, i), data)
+            s.wait_idle()
+            most = max([most] + list(copies_kept(s).values()))
+            os.unlink("%s/%d" % (slots.top, i))
+        check(handed > 2 * MAY_KEEP and most > MAY_KEEP // 2, "nobody hoarded: %d MiB" % (most // MIB))
+        check(most <= MAY_KEEP, "one worker kept %d MiB of copies" % (most // MIB))
+        wait_for("all copies to be gone", lambda: not sum(copies_kept(s).values()))
+        slots.expect_sound("after-it")
+    finally:
+        slots.end()
+
+
 def case_nothing_was_left_unjudged():
     """After all of it: an infected file is found."""
     suite.wait_ready()

@@ -106,6 +106,43 @@ def case_zygotes_and_workers_own_nothing():
             check("unlimited" not in line, line)
 
 
+def oom_score(pid):
+    return int(open("/proc/%d/oom_score_adj" % pid).read())
+
+
+def case_the_engine_goes_before_a_service():
+    """When memory is short: as its unit does, ampmon is spared here, its rooms with it, and the engine's processes are not."""
+    mine = oom_score(os.getpid())
+    suite.stop()
+    given = -800
+    try:
+        put_oom_score(given)
+    except PermissionError:  # no CAP_SYS_RESOURCE: it may be raised only
+        given = mine + 1
+        put_oom_score(given)
+    try:
+        suite.start()
+    finally:
+        try:
+            put_oom_score(mine)
+        except PermissionError:
+            pass
+    suite.wait_engine()
+    harness.write(w + "/another", b"so that there are workers again\n")
+    room, zygotes = harness.wait_for("a worker", lambda: (lambda e: e if [1 for w in e[1].values() if w] else None)(suite.engine()))
+    for name, pid in suite.pids().items():
+        check(oom_score(pid) == (500 if name == "ampengine" else given), "%s: %d" % (name, oom_score(pid)))
+    for pid in [room] + list(zygotes) + [p for pids in zygotes.values() for p in pids]:
+        check(oom_score(pid) == 500, "of the engine: %d" % oom_score(pid))
+    shown = [i for p in suite.cli("posture")[1]["processes"] for i in p["items"] if i["what"] == "oom_score_adj"]
+    check(len(shown) == 1 and shown[0]["equal"] and shown[0]["actual"] == "500", "posture: %r" % shown)
+
+
+def put_oom_score(n):
+    with open("/proc/self/oom_score_adj", "w") as f:
+        f.write("%d" % n)
+
+
 def case_features_are_named():
     doc = suite.cli("posture")[1]
     check(isinstance(doc["in_use"], list) and doc["in_use"], "in_use: %r" % doc.get("in_use"))

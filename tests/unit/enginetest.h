@@ -23,6 +23,7 @@ struct fake_worker {
 	struct amp_channel *channel;
 	bool gone; /* told */
 	unsigned scans;
+	uint64_t bytes;
 };
 
 /* The first byte of a content says what an honest worker makes of it. */
@@ -103,6 +104,7 @@ static int fake_scan(struct amp_channel *ch, struct amp_message *m, void *arg)
 	(void)ch;
 	f->scans++;
 	w->scans++;
+	w->bytes += s->size;
 	f->last_size = s->size;
 	f->last_ms = s->max_ms;
 	memmove(&f->last[1], &f->last[0], sizeof(f->last) - sizeof(f->last[0]));

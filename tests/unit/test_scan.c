@@ -403,6 +403,35 @@ static void test_retired(void **state)
 	fake_free(f);
 }
 
+/* Of files that are large it gets fewer: a copy may be kept by who had it. */
+static void test_retired_by_bytes(void **state)
+{
+	struct fake *f = fake_start(true);
+	size_t left;
+
+	(void)state;
+	f->g->each = true;
+	f->g->archive = true;
+	f->g->size = 20U << 20;
+	for (uint64_t i = 0; i < 14; i++)
+		written(f, 100 + i, 'C');
+	f->g->size = 1U << 20; /* there is place for these beside them */
+	for (uint64_t i = 0; i < 40; i++)
+		written(f, 200 + i, 'C');
+	for (unsigned i = 0; i < FAKES; i++)
+		assert_true(f->worker[i].bytes <= WORKER_BYTES);
+	assert_int_equal(f->scans, 54);
+	/* Larger than that: one, by a new one, which goes at once. */
+	f->g->s->rules->max_archive_size = SCAND_COPY_MAX;
+	f->g->size = WORKER_BYTES + 1;
+	left = f->left;
+	written(f, 300, 'C');
+	rig_until(f->g, &f->left, left + 1);
+	assert_null(fake_find(f, f->last[0]));
+	assert_int_equal(f->scans, 55);
+	fake_free(f);
+}
+
 /* Who would have others believe that he always met a limit is found out as who says that all is clean. */
 static void test_partial_sampled(void **state)
 {
@@ -899,6 +928,7 @@ int main(void)
 		cmocka_unit_test(test_false_conviction),
 		cmocka_unit_test(test_classes),
 		cmocka_unit_test(test_retired),
+		cmocka_unit_test(test_retired_by_bytes),
 		cmocka_unit_test(test_partial_sampled),
 		cmocka_unit_test(test_loading),
 		cmocka_unit_test(test_empty),

@@ -62,6 +62,18 @@ reloads, takes files away and gives them back, stops and leaves nothing.
 mounted there, its device in use.
 
 """
+MEMORY = """## Memory
+
+`OOMScoreAdjust=-800` is for ampmon and the rooms that keep the machine's state. The engine's processes, which hostile files reach, raise theirs
+to 500 at the drop, so they go before services do, and a worker with much memory before its zygote. With
+`OOMPolicy=continue` that costs a worker, or a load of signatures; systemd's default would stop the service.
+
+No `MemoryMax=`, nor `MemoryHigh=`. In normal use the suite has two sets of signatures in memory while one replaces the other (1.2 GiB each), for
+each worker up to twice `engine_memory`, and copies of content; what it reads of files is counted too, as page cache. A bound above all of that is
+none on most machines, and at one below it every process of the unit waits for memory, ampscand with the others, or is ended in the middle of a reload.
+What each part may take is bounded by itself: `engine_memory`, `engine_workers`, `engine_reload = "after"` ([configuration.md](configuration.md)).
+
+"""
 
 
 def overall(text):
@@ -84,7 +96,7 @@ def cell(text):
 def written(document):
     rows = sorted(exposed(document["rows"]), key=lambda r: (-float(r["exposure"]), r["name"]))
     closed = sorted(r["name"] for r in document["rows"] if r.get("set"))
-    text = HEAD + "Overall exposure: **%.1f** of 10 (%s); the test refuses more.\n\n" % (document["overall"], document["version"])
+    text = HEAD + MEMORY + "Overall exposure: **%.1f** of 10 (%s); the test refuses more.\n\n" % (document["overall"], document["version"])
     text += "## What stays exposed, and why\n\n| exposure | row | reason |\n|---|---|---|\n"
     for r in rows:
         text += "| %s | `%s` | %s |\n" % (r["exposure"], cell(r["name"]), cell(REASONS.get(r["name"], "none")))

@@ -212,6 +212,15 @@ def case_every_room_is_in_its_control_group():
         check(parent(pid) in members, "%d in it is nobody's: %r" % (pid, service.pids()))
 
 
+def case_the_kernel_would_end_the_engine_first():
+    """And one process of it ended so is not the service's end."""
+    score = {name: int(open("/proc/%d/oom_score_adj" % pid).read()) for name, pid in service.pids().items()}
+    check(score == {name: 500 if name == "ampengine" else -800 for name in score}, "oom_score_adj: %r" % score)
+    inner = [int(open("/proc/%d/oom_score_adj" % z).read()) for z in service.engine()[1]]
+    check(set(inner) <= {500}, "of zygotes: %r" % inner)
+    check(shown("OOMPolicy")["OOMPolicy"] == "continue", "what an end for want of memory does: %r" % shown("OOMPolicy"))
+
+
 def case_the_mount_namespace_is_the_hosts():
     """Else what an administrator unmounts would stay mounted there."""
     for name, pid in service.pids().items():
