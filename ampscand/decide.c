@@ -225,7 +225,7 @@ static void decide_all(struct job *j, const struct reading *r, const struct judg
 static void begin_scan(struct job *j, struct reading *r)
 {
 	struct scand *s = j->scand;
-	int snapshot = r->snapshot;
+	int snapshot = r->snapshot, rc;
 
 	r->snapshot = -1;
 	j->content = malloc(sizeof(*j->content));
@@ -235,12 +235,18 @@ static void begin_scan(struct job *j, struct reading *r)
 		return;
 	}
 	*j->content = *r;
-	if (scans_ask(s, j, r->sha256, snapshot, r->identity.uid, job_is_demand(j)) == 0) {
+	rc = scans_ask(s, j, r->sha256, snapshot, r->identity.uid, job_is_demand(j));
+	if (rc == 0) {
 		j->state = JOB_SCANNING;
 		return;
 	}
 	free(j->content);
 	j->content = NULL;
+	if (rc > 0) {
+		j->copy_max = 0; /* as if none had been asked for */
+		judge_read_again(j, r);
+		return;
+	}
 	j->dirty = true;
 	job_defer(j, WAIT_MS);
 }
@@ -446,6 +452,7 @@ static void advance_all(struct scand *s)
 	for (struct cache_node *n = s->jobs.oldest; n;) {
 		struct cache_node *next = n->newer;
 
+		job_look_again((struct job *)n);
 		job_advance((struct job *)n);
 		n = next;
 	}

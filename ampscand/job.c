@@ -81,7 +81,10 @@ struct job *job_get(struct scand *s, const struct amp_fileid *id, uid_t bucket)
 {
 	struct job *j = job_find(s, id);
 
-	return j ? j : job_new(s, id, bucket);
+	if (!j)
+		return job_new(s, id, bucket);
+	job_look_again(j);
+	return j;
 }
 
 struct job *job_apart(struct scand *s, const struct amp_fileid *id)
@@ -99,6 +102,11 @@ bool job_is_demand(const struct job *j)
 		if (!(o->cause & CAUSE_DEMAND))
 			return false;
 	return j->first != NULL;
+}
+
+bool job_owner_is_known(const struct job *j)
+{
+	return j->large || j->copy || j->demand;
 }
 
 bool job_is_in_hand(const struct job *j)
@@ -188,16 +196,9 @@ static void queue_remove(struct job **first, struct job **last, struct job *j)
 	j->queue_next = j->queue_prev = NULL;
 }
 
-static struct bucket **ring_of(struct scand *s, bool large, bool demand)
-{
-	if (demand)
-		return large ? &s->large_demand_buckets : &s->demand_buckets;
-	return large ? &s->large_buckets : &s->buckets;
-}
-
 static struct bucket *bucket_of(const struct job *j)
 {
-	struct bucket **p = ring_of(j->scand, j->large, j->demand);
+	struct bucket **p = &j->scand->buckets[j->lane][j->large][j->demand];
 	struct bucket *b;
 
 	for (; *p; p = &(*p)->next)
@@ -247,16 +248,29 @@ static struct job *take_turn(struct bucket **at)
 	return j;
 }
 
-/* The next queued job, users in turn; it is out of its queue. NULL: none that may be read now. */
-struct job *job_next(struct scand *s, bool large, bool demand)
+/* Where there is no room for a copy a first reading goes on without, for the lists; a scan on
+ * demand has the time to wait. */
+static bool may_be_read(const struct scand *s, uid_t uid, enum job_lane lane, bool large, bool demand)
 {
-	struct bucket **p = ring_of(s, large, demand), *b;
+	bool first = lane == LANE_FIRST;
+	enum copy_room room;
+
+	if (large && !demand && readers_large_of(s, uid) >= SCAND_LARGE_OWNER)
+		return false;
+	room = scans_room_for(s, uid, large || demand || !first, large, demand);
+	return room == COPY_ROOM || (room == COPY_NO_ROOM && first && !demand);
+}
+
+/* The next queued job, users in turn; it is out of its queue. NULL: none that may be read now. */
+struct job *job_next(struct scand *s, enum job_lane lane, bool large, bool demand)
+{
+	struct bucket **p = &s->buckets[lane][large][demand], *b;
 
 	while ((b = *p)) {
 		if (!b->first) {
 			*p = b->next;
 			free(b);
-		} else if (large && !demand && readers_large_of(s, b->uid) >= SCAND_LARGE_OWNER) {
+		} else if (!may_be_read(s, b->uid, lane, large, demand)) {
 			p = &b->next;
 		} else {
 			return take_turn(p);
@@ -426,11 +440,22 @@ bool job_can_be_read(const struct job *j)
 	return job_descriptor(j) >= 0 || !amp_handle_is_stand_in(&j->id->handle);
 }
 
+static bool executed(const struct job *j)
+{
+	for (const struct occurrence *o = j->first; o; o = o->next)
+		if (o->cause & EVENT_EXEC)
+			return true;
+	return false;
+}
+
 static void queue_for_reading(struct job *j)
 {
 	struct bucket *b;
 
 	j->demand = job_is_demand(j);
+	j->lane = LANE_FIRST;
+	if (j->copy && !j->confirm)
+		j->lane = executed(j) ? LANE_EXECUTED : LANE_COPY;
 	b = bucket_of(j);
 	if (!b) {
 		job_conclude(j);
@@ -439,6 +464,20 @@ static void queue_for_reading(struct job *j)
 	j->state = JOB_QUEUED;
 	queue_push(&b->first, &b->last, j);
 	scand_pump_later(j->scand);
+}
+
+void job_look_again(struct job *j)
+{
+	if (!j->copy)
+		return;
+	j->copy = false;
+	if (j->state != JOB_QUEUED)
+		return;
+	unlink_state(j);
+	j->lane = LANE_FIRST;
+	if (!bucket_of(j))
+		j->copy = true; /* no memory: it stays where it was */
+	queue_for_reading(j);
 }
 
 /* What waited for its turn among files of scans on demand is an event's now. */
@@ -465,14 +504,6 @@ void job_add(struct job *j, struct occurrence *o)
 	j->scand->occurrences++;
 	if (!(o->cause & CAUSE_DEMAND))
 		hurry(j);
-}
-
-static bool executed(const struct job *j)
-{
-	for (const struct occurrence *o = j->first; o; o = o->next)
-		if (o->cause & EVENT_EXEC)
-			return true;
-	return false;
 }
 
 void job_advance(struct job *j)
@@ -582,10 +613,8 @@ void jobs_free(struct scand *s)
 	while (s->jobs.buckets && s->jobs.oldest)
 		job_conclude((struct job *)s->jobs.oldest);
 	cache_free(&s->jobs);
-	free_ring(&s->buckets);
-	free_ring(&s->large_buckets);
-	free_ring(&s->demand_buckets);
-	free_ring(&s->large_demand_buckets);
+	for (unsigned i = 0; i < LANES * 4U; i++)
+		free_ring(&s->buckets[i / 4][i / 2 % 2][i % 2]);
 	if (s->settle_timer)
 		event_free(s->settle_timer);
 }

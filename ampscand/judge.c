@@ -89,16 +89,6 @@ uint64_t judge_limit(struct scand *s, const struct amp_fileid *id)
 	return judge_cooldown(s, id) ? s->rules->max_file_size : 0;
 }
 
-/* What is larger than this is not read now. */
-static uint64_t size_limit(struct scand *s, const struct job *j)
-{
-	uint64_t limit = j->large ? READ_MAX : QUICK_SIZE, cooling = judge_limit(s, j->id);
-
-	return cooling && cooling < limit ? cooling : limit;
-}
-
-static void unreachable(struct job *j);
-
 static uint64_t least(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -109,8 +99,28 @@ uint64_t judge_scan_limit(const struct scand *s, bool archive)
 	return least(archive ? s->rules->max_archive_size : s->rules->max_file_size, SCAND_COPY_MAX);
 }
 
+static uint64_t largest_copy(const struct scand *s)
+{
+	uint64_t file = judge_scan_limit(s, false), archive = judge_scan_limit(s, true);
+
+	return file > archive ? file : archive;
+}
+
+/* What is larger than this is not read now. */
+static uint64_t size_limit(struct scand *s, const struct job *j)
+{
+	uint64_t limit = j->large ? READ_MAX : QUICK_SIZE, cooling = judge_limit(s, j->id);
+
+	if (j->copy && j->large)
+		return largest_copy(s); /* it was hashed a moment ago, and that is no reason to wait */
+	return cooling && cooling < limit ? cooling : limit;
+}
+
+static void unreachable(struct job *j);
+
 /* With the content, if a hash is asked for, comes a copy for the engine: of a file that is known to
- * be large as much as it has, of others a little. */
+ * be large as much as it has, of others a little. Without room for it the lists have their say, and
+ * what they do not know is read again when there is (judge_read_again()). */
 static void wish_copy(struct scand *s, struct job *j, struct read_wish *w)
 {
 	uint64_t file = judge_scan_limit(s, false), archive = judge_scan_limit(s, true), room;
@@ -118,7 +128,9 @@ static void wish_copy(struct scand *s, struct job *j, struct read_wish *w)
 	j->copy_max = 0;
 	if (w->want != AMP__READ_ITEM__WANT__HASH || engine_state(s) != ENGINE_READY)
 		return;
-	if (j->large && j->size > (file > archive ? file : archive))
+	if (j->large && j->size > largest_copy(s))
+		return;
+	if (scans_room_for(s, j->bucket, job_owner_is_known(j), j->large, j->demand) != COPY_ROOM)
 		return;
 	room = j->large ? (j->size / COPY_STEP + 1) * COPY_STEP : SCAND_COPY_QUICK;
 	w->snapshot_max = least(file, room);
@@ -162,6 +174,7 @@ static int ask_for(struct scand *s, struct job *j)
 		return -1;
 	}
 	j->state = JOB_READING;
+	j->copy = false;
 	if (j->confirm)
 		return 0;
 	j->dirty = false;
@@ -171,9 +184,9 @@ static int ask_for(struct scand *s, struct job *j)
 }
 
 /* The next in turn to a reader. False: none, or no room. */
-static bool dispatch_one(struct scand *s, bool large, bool demand)
+static bool dispatch_one(struct scand *s, enum job_lane lane, bool large, bool demand)
 {
-	struct job *j = job_next(s, large, demand);
+	struct job *j = job_next(s, lane, large, demand);
 
 	if (j && ask_for(s, j) == 0)
 		return true;
@@ -182,20 +195,26 @@ static bool dispatch_one(struct scand *s, bool large, bool demand)
 	return false;
 }
 
-static void dispatch(struct scand *s, bool large, bool demand)
+static void dispatch(struct scand *s, enum job_lane lane, bool large, bool demand)
 {
-	while (readers_have_room_for(s, large, demand) && scans_may_ask(s, large, demand) &&
-	       (!demand || demand_may_go_on(s)) && dispatch_one(s, large, demand))
+	while (readers_have_room_for(s, large, demand) && (!demand || demand_may_go_on(s)) &&
+	       dispatch_one(s, lane, large, demand))
 		;
 }
 
-/* Events first. */
+/* Events first; and who waits for room before who came later. */
+static void dispatch_all(struct scand *s, bool demand)
+{
+	for (enum job_lane lane = 0; lane < LANES; lane++) {
+		dispatch(s, lane, true, demand);
+		dispatch(s, lane, false, demand);
+	}
+}
+
 void judge_dispatch(struct scand *s)
 {
-	dispatch(s, true, false);
-	dispatch(s, false, false);
-	dispatch(s, true, true);
-	dispatch(s, false, true);
+	dispatch_all(s, false);
+	dispatch_all(s, true);
 }
 
 static void all_unjudged(struct job *j, enum outcome outcome, const char *type, const char *why)
@@ -256,10 +275,11 @@ static void give_up(struct job *j, const char *why)
 
 void judge_wants_copy(struct job *j, const struct amp_identity *id)
 {
+	j->copy = true;
+	j->bucket = id->uid;
 	if (id->size <= SCAND_COPY_QUICK)
 		return;
 	j->large = true;
-	j->bucket = id->uid;
 	j->size = id->size;
 }
 
@@ -271,9 +291,10 @@ static bool copy_failed(const struct job *j, const struct reading *r)
 
 void judge_read_again(struct job *j, const struct reading *r)
 {
-	bool failed = copy_failed(j, r);
+	bool failed = copy_failed(j, r), changed = j->dirty;
 
 	judge_wants_copy(j, &r->identity);
+	j->copy = !changed; /* or the lists may know what it is now */
 	if (!failed) {
 		j->dirty = true;
 		job_advance(j);

@@ -2,10 +2,10 @@
  * ampscand/scan.c - content on its way to a worker and back.
  *
  * Owns: the queues (events before scans on demand, root's files and others' in
- * turn), the copies that wait in them and the memory that these may take, jobs
- * that wait for the same content, trying again, what becomes of work when the
- * engine goes. Must not own: workers (workers.c), whether a word is believed
- * (witness.c), decisions.
+ * turn), the copies that wait in them, the memory that these may take and whose
+ * share of it is how large, jobs that wait for the same content, trying again,
+ * what becomes of work when the engine goes. Must not own: workers (workers.c),
+ * whether a word is believed (witness.c), decisions.
  */
 #include "scan.h"
 
@@ -27,9 +27,24 @@
 #define PAGE	   4096U
 #define FAILURES   2U
 #define LINKS_LOST 3U
+/* Readings that bring copies end within that, one after the other; or a reader hangs. */
+#define READING_NS (AMP_NS_PER_SEC / 2)
 
 struct queue {
 	struct scan *first, *last;
+};
+
+/* What some copies take. */
+struct copy_use {
+	uint64_t bytes[2], asked[2]; /* small, large; of them, not there yet */
+	size_t copies, copies_asked;
+};
+
+/* Of one owner other than root, while he has any. */
+struct copy_share {
+	struct copy_share *next;
+	uid_t owner;
+	struct copy_use use;
 };
 
 struct scans {
@@ -37,9 +52,10 @@ struct scans {
 	struct queue queue[2][2]; /* for scans on demand; of root's files */
 	bool others_turn;
 	uint64_t serial;
-	uint64_t used[2]; /* bytes of copies, there or asked for: small, large */
-	size_t copies;
-	bool away; /* the engine is not there, and work waits for it a little */
+	struct copy_use all, of_class[2], of_demand; /* others' files, root's */
+	struct copy_share *shares;
+	int64_t read_ns; /* monotonic: a reading for a copy ended, or the first one began */
+	bool away;	 /* the engine is not there, and work waits for it a little */
 	struct event *timer;
 };
 
@@ -78,31 +94,101 @@ static uint64_t room_of(uint64_t size)
 	return (size / PAGE + 2) * PAGE; /* and what the kernel keeps of it */
 }
 
-static void take_room(struct scand *s, uint64_t size)
+static struct copy_share *share_of(struct scans *t, uid_t owner)
 {
-	s->scans->used[size > SCAND_COPY_QUICK] += room_of(size);
-	s->scans->copies++;
+	struct copy_share *h = t->shares;
+
+	while (h && h->owner != owner)
+		h = h->next;
+	return h;
 }
 
-static void give_room(struct scand *s, uint64_t size)
+/* NULL: no memory, and he has none to be held against him. */
+static struct copy_share *share_get(struct scans *t, uid_t owner)
 {
-	s->scans->used[size > SCAND_COPY_QUICK] -= room_of(size);
-	s->scans->copies--;
+	struct copy_share *h = share_of(t, owner);
+
+	if (h)
+		return h;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return NULL;
+	h->owner = owner;
+	h->next = t->shares;
+	t->shares = h;
+	return h;
+}
+
+static void share_put(struct scans *t, struct copy_share *h)
+{
+	struct copy_share **p = &t->shares;
+
+	if (h->use.copies)
+		return;
+	while (*p != h)
+		p = &(*p)->next;
+	*p = h->next;
+	free(h);
+}
+
+static void count(struct copy_use *u, const struct copy_hold *h, bool back)
+{
+	unsigned large = h->size > SCAND_COPY_QUICK;
+	uint64_t bytes = back ? 0 - room_of(h->size) : room_of(h->size);
+	size_t one = back ? (size_t)-1 : 1;
+
+	u->bytes[large] += bytes;
+	u->copies += one;
+	u->asked[large] += h->asked ? bytes : 0;
+	u->copies_asked += h->asked ? one : 0;
+}
+
+static void count_all(struct scans *t, const struct copy_hold *h, bool back)
+{
+	count(&t->all, h, back);
+	count(&t->of_class[h->root], h, back);
+	if (h->demand)
+		count(&t->of_demand, h, back);
+	if (h->share)
+		count(&h->share->use, h, back);
+}
+
+/* known: that of the owner, not only of who wrote it. */
+static void take_room(struct scand *s, struct copy_hold *h, uid_t owner, bool known)
+{
+	h->root = known && owner == 0;
+	h->share = owner ? share_get(s->scans, owner) : NULL;
+	count_all(s->scans, h, false);
+}
+
+static void give_room(struct scand *s, struct copy_hold *h)
+{
+	count_all(s->scans, h, true);
+	if (h->share)
+		share_put(s->scans, h->share);
+	*h = (struct copy_hold){0};
 	scand_pump_later(s);
 }
 
 void scans_reserve(struct scand *s, struct job *j, uint64_t size)
 {
+	struct scans *t = s->scans;
+
 	scans_release(s, j);
-	j->reserved = size;
-	take_room(s, size);
+	if (!size)
+		return;
+	if (t->all.copies_asked == 0)
+		t->read_ns = amp_clock_monotonic();
+	j->hold = (struct copy_hold){.size = size, .demand = j->demand, .asked = true};
+	take_room(s, &j->hold, j->bucket, job_owner_is_known(j));
 }
 
 void scans_release(struct scand *s, struct job *j)
 {
-	if (j->reserved && s->scans)
-		give_room(s, j->reserved);
-	j->reserved = 0;
+	if (!j->hold.size || !s->scans)
+		return;
+	give_room(s, &j->hold);
+	s->scans->read_ns = amp_clock_monotonic();
 }
 
 /* A large file's copy may be as large as the policy lets one be. */
@@ -114,28 +200,74 @@ static uint64_t most(const struct scand *s, bool large)
 	return room_of(large && limit > SCAND_COPY_QUICK ? limit : SCAND_COPY_QUICK);
 }
 
-/* Scans on demand have half of what there is, or one copy. */
-bool scans_may_ask(const struct scand *s, bool large, bool demand)
+/* For one of so many bytes, or for the only one; there: what is asked for is not counted. */
+static bool fits(const struct copy_use *u, bool large, uint64_t need, bool there, uint64_t bytes,
+		 size_t copies)
+{
+	uint64_t used = u->bytes[large] - (there ? u->asked[large] : 0);
+
+	return u->copies - (there ? u->copies_asked : 0) < copies && (used == 0 || used + need <= bytes);
+}
+
+/*
+ * Whoever's files take the engine long must not keep others' from it, so root's
+ * files leave a part for others', others' one for root's: a quarter, and room
+ * for the largest copy. Another owner than root has half, and so have scans on
+ * demand.
+ */
+static bool is_room(const struct scand *s, const struct copy_hold *h, uint64_t need, bool there)
 {
 	const struct scans *t = s->scans;
-	uint64_t pool = large ? LARGE_POOL : QUICK_POOL, need;
-	size_t copies = COPIES_MAX;
+	bool large = h->size > SCAND_COPY_QUICK;
+	uint64_t pool = large ? LARGE_POOL : QUICK_POOL, left = most(s, large);
+	const size_t part = COPIES_MAX / 4, half = COPIES_MAX / 2;
+
+	if (left < pool / 4)
+		left = pool / 4;
+	else if (left > pool)
+		left = pool;
+	return fits(&t->all, large, need, there, pool, COPIES_MAX) &&
+	       fits(&t->of_class[h->root], large, need, there, pool - left, COPIES_MAX - part) &&
+	       (!h->demand || fits(&t->of_demand, large, need, there, pool / 2, half)) &&
+	       (!h->share || fits(&h->share->use, large, need, there, pool / 2, half));
+}
+
+static enum copy_room room_for(const struct scand *s, const struct copy_hold *h, uint64_t need)
+{
+	if (is_room(s, h, need, false))
+		return COPY_ROOM;
+	if (amp_clock_monotonic() - s->scans->read_ns > READING_NS)
+		return COPY_NO_ROOM;
+	return is_room(s, h, need, true) ? COPY_SOON : COPY_NO_ROOM;
+}
+
+enum copy_room scans_room_for(const struct scand *s, uid_t owner, bool known, bool large, bool demand)
+{
+	enum copy_room room, other;
+	struct copy_hold h = {
+		.size = SCAND_COPY_QUICK + large, .root = known && owner == 0, .demand = demand};
 
 	if (engine_state(s) != ENGINE_READY)
-		return true;
-	need = most(s, large);
-	if (demand) {
-		pool /= 2;
-		copies /= 2;
-	}
-	return t->copies < copies && (t->used[large] == 0 || t->used[large] + need <= pool);
+		return COPY_ROOM;
+	h.share = owner ? share_of(s->scans, owner) : NULL;
+	room = room_for(s, &h, most(s, large));
+	if (known || owner)
+		return room;
+	h.root = true; /* as what root wrote mostly is */
+	other = room_for(s, &h, most(s, large));
+	return other > room ? other : room;
+}
+
+bool scans_may_ask(const struct scand *s, bool large, bool demand)
+{
+	return scans_room_for(s, 0, false, large, demand) == COPY_ROOM;
 }
 
 uint64_t scans_room(const struct scand *s)
 {
-	uint64_t used = s->scans->used[0];
+	uint64_t used = s->scans->all.bytes[0];
 
-	return s->scans->copies < COPIES_MAX && used < QUICK_POOL ? QUICK_POOL - used : 0;
+	return s->scans->all.copies < COPIES_MAX && used < QUICK_POOL ? QUICK_POOL - used : 0;
 }
 
 /* -- queues -- */
@@ -182,6 +314,8 @@ void scans_hurry(struct scand *s, struct job *j)
 
 	if (!c || !c->demand)
 		return;
+	count(&s->scans->of_demand, &c->hold, true);
+	c->hold.demand = false;
 	if (!c->queued) {
 		c->demand = false;
 		return;
@@ -191,20 +325,21 @@ void scans_hurry(struct scand *s, struct job *j)
 	push(s, c, false);
 }
 
-static struct scan *scan_new(struct scand *s, const uint8_t *sha256, int snapshot)
+static struct scan *scan_new(struct scand *s, const uint8_t *sha256, int snapshot, uint64_t size, uid_t owner,
+			     bool demand)
 {
 	struct scan *c = calloc(1, sizeof(*c));
-	struct stat st;
 
-	if (!c || fstat(snapshot, &st) != 0) {
-		free(c);
+	if (!c)
 		return NULL;
-	}
 	c->serial = ++s->scans->serial;
 	c->snapshot = snapshot;
-	c->size = (uint64_t)st.st_size;
+	c->size = size;
+	c->for_root = owner == 0;
+	c->demand = demand;
 	memcpy(c->sha256, sha256, AMP_SHA256_SIZE);
-	take_room(s, c->size);
+	c->hold = (struct copy_hold){.size = size, .demand = demand};
+	take_room(s, &c->hold, owner, true);
 	cache_insert(&s->scans->by_sha, &c->node, contents_hash(sha256));
 	return c;
 }
@@ -214,7 +349,7 @@ static void scan_free(struct scand *s, struct scan *c)
 	pull(s, c);
 	witness_drop(c);
 	cache_remove(&s->scans->by_sha, &c->node);
-	give_room(s, c->size);
+	give_room(s, &c->hold);
 	close(c->snapshot);
 	free(c);
 }
@@ -230,9 +365,20 @@ static struct scan *join(struct scand *s, const uint8_t *sha256, int snapshot)
 	return c;
 }
 
+/* Who wrote it is not always its owner, whose share is known now. */
+static bool may_stay(const struct scand *s, uint64_t size, uid_t owner, bool demand)
+{
+	struct copy_hold h = {.size = size, .root = owner == 0, .demand = demand};
+
+	h.share = owner ? share_of(s->scans, owner) : NULL;
+	return is_room(s, &h, room_of(size), false);
+}
+
 int scans_ask(struct scand *s, struct job *j, const uint8_t *sha256, int snapshot, uid_t owner, bool demand)
 {
 	struct scan *c = join(s, sha256, snapshot);
+	struct stat st;
+	bool may;
 
 	if (c) {
 		wait_for(c, j);
@@ -240,13 +386,16 @@ int scans_ask(struct scand *s, struct job *j, const uint8_t *sha256, int snapsho
 			scans_hurry(s, j);
 		return 0;
 	}
-	c = scan_new(s, sha256, snapshot);
-	if (!c) {
+	if (fstat(snapshot, &st) != 0) {
 		close(snapshot);
 		return -1;
 	}
-	c->for_root = owner == 0;
-	c->demand = demand;
+	may = j->apart || may_stay(s, (uint64_t)st.st_size, owner, demand);
+	c = may ? scan_new(s, sha256, snapshot, (uint64_t)st.st_size, owner, demand) : NULL;
+	if (!c) {
+		close(snapshot);
+		return may ? -1 : 1;
+	}
 	wait_for(c, j);
 	push(s, c, false);
 	return 0;
@@ -533,6 +682,12 @@ void scans_free(struct scand *s)
 		if (c->worker)
 			c->worker->scan = NULL;
 		scan_free(s, c);
+	}
+	while (s->scans->shares) { /* of readings */
+		struct copy_share *h = s->scans->shares;
+
+		s->scans->shares = h->next;
+		free(h);
 	}
 	cache_free(&s->scans->by_sha);
 	if (s->scans->timer)

@@ -87,6 +87,7 @@ struct scan {
 	uint8_t sha256[AMP_SHA256_SIZE];
 	int snapshot;
 	uint64_t size;
+	struct copy_hold hold;
 	bool for_root, demand;
 	enum scan_need need;
 	struct job *jobs; /* that wait for it */

@@ -38,7 +38,8 @@
 #define SCAND_LARGE_READER  3U	  /* large files that one reader has in hand */
 #define SCAND_LARGE_OWNER   3U	  /* ... and those of one owner in all readers */
 /* Copies for the engine are memory: what is larger than one of them may be counts as too large,
- * whatever the policy says. In all they take 64 MiB (files up to SCAND_COPY_QUICK) and 128 MiB. */
+ * whatever the policy says. In all they take 64 MiB (files up to SCAND_COPY_QUICK) and 128 MiB;
+ * who may have how much of that, scan.c says. */
 #define SCAND_COPY_QUICK (1ULL << 20) /* up to that a file's first reading brings one */
 #define SCAND_COPY_MAX	 (128ULL << 20)
 
@@ -56,6 +57,7 @@ struct job;
 struct walk;
 struct content;
 struct scan;
+struct copy_share;
 
 /* How an event ended; a scan on demand counts them. */
 enum outcome {
@@ -111,6 +113,21 @@ enum job_state {
 	JOB_DEFERRED  /* waits for its timer */
 };
 
+/* What a queued job is read for, in the order in which they are served. */
+enum job_lane {
+	LANE_EXECUTED, /* for a copy, of what is executed */
+	LANE_COPY,     /* for a copy: no list knows its content, the engine must */
+	LANE_FIRST,    /* for its hash; with a copy, if there is room for one */
+	LANES
+};
+
+/* Of the memory for copies: what one takes, there or asked for (scan.c). */
+struct copy_hold {
+	uint64_t size;		  /* 0: nothing */
+	struct copy_share *share; /* its owner's; NULL: root's, or nobody knows whose */
+	bool root, demand, asked;
+};
+
 /* What a reading brought. */
 struct reading {
 	uint8_t sha256[AMP_SHA256_SIZE];
@@ -138,6 +155,8 @@ struct job {
 	bool limited;	     /* this reading was asked with a limit (cool-down) */
 	bool large;	     /* found larger than JUDGE_QUICK: waits its turn among those */
 	bool confirm;	     /* only whether what is cached still holds is asked */
+	bool copy;	     /* its next reading is of use with a copy only */
+	enum job_lane lane;  /* JOB_QUEUED */
 	unsigned busy, changed, deaths, unreadable, hidden;
 	unsigned resolving;	 /* directories asked for */
 	unsigned count;		 /* occurrences */
@@ -147,7 +166,7 @@ struct job {
 	bool apart;		 /* of what a walk read itself: no event joins it, nothing is read again */
 	uint64_t size;		 /* large: of the file, when last seen */
 	uint64_t copy_max;	 /* the reading may bring a copy up to that; 0: none */
-	uint64_t reserved;	 /* ... and has so much memory for it (scan.c) */
+	struct copy_hold hold;	 /* ... and has memory for it (scan.c) */
 	unsigned uncopied;	 /* readings that did not bring it */
 	struct reading *content; /* JOB_SCANNING */
 	struct scan *scan;	 /* JOB_SCANNING: scan.c's */
@@ -206,9 +225,9 @@ struct scand {
 	size_t event_fds; /* descriptors they hold */
 	struct job *settling, *settling_last;
 	struct event *settle_timer, *house_timer, *pump_event;
-	struct bucket *buckets;				      /* round robin: the first is next */
-	struct bucket *large_buckets;			      /* of large files, by their owner */
-	struct bucket *demand_buckets, *large_demand_buckets; /* both, for scans on demand */
+	/* Round robin: the first is next. [1][]: of large files, by their owner; [][1]: of what only
+	 * scans on demand wait for. */
+	struct bucket *buckets[LANES][2][2];
 	struct reader readers[SCAND_READERS];
 	unsigned next_reader;
 	struct cache resolves; /* directories to ask for or asked (resolve.c) */
@@ -292,10 +311,14 @@ void job_leave(struct job *j, int64_t time_ns);
 void job_look_for_left(struct job *j);
 void job_settle(struct job *j);	  /* waits 100 ms */
 void job_unsettle(struct job *j); /* the close came */
-struct job *job_next(struct scand *s, bool large, bool demand);
+struct job *job_next(struct scand *s, enum job_lane lane, bool large, bool demand);
+/* What waits for a copy is read without one, once: its content, or what the lists say, may be
+ * another by now. */
+void job_look_again(struct job *j);
 /* A job of its own for what was read already; NULL: no memory. */
 struct job *job_apart(struct scand *s, const struct amp_fileid *id);
-bool job_is_demand(const struct job *j); /* nothing but scans on demand waits for it */
+bool job_is_demand(const struct job *j);      /* nothing but scans on demand waits for it */
+bool job_owner_is_known(const struct job *j); /* it is j->bucket, not only who wrote the file */
 /* Its content is in others' hands: what comes now may speak of another one. */
 bool job_is_in_hand(const struct job *j);
 void job_defer(struct job *j, unsigned ms);
@@ -357,7 +380,7 @@ void judge_content(struct job *j, struct reading *r); /* r->snapshot is taken ov
 void judge_unread(struct scand *s, struct occurrence *o, const struct amp_fileid *file, const char *why);
 /* Its content is unknown and no copy of it came: it is read again for one. */
 void judge_read_again(struct job *j, const struct reading *r);
-void judge_wants_copy(struct job *j, const struct amp_identity *id); /* its next reading brings one */
+void judge_wants_copy(struct job *j, const struct amp_identity *id); /* its next reading is for one */
 /* What is larger is too large for the engine. */
 uint64_t judge_scan_limit(const struct scand *s, bool archive);
 /* A scan of its content came to an end; c: what is known of it now (NULL: there was no engine). */
@@ -410,16 +433,23 @@ int engine_definitions(struct amp_channel *ch, struct amp_message *m, void *arg)
 int scans_init(struct scand *s);
 void scans_free(struct scand *s);
 /* Takes the snapshot over. judge_scanned() is called later, never from here. owner: of the file.
- * 0, or -1: no memory (the snapshot is closed). */
+ * 0; 1: there is no room for it, -1: no memory (the snapshot is closed then). */
 int scans_ask(struct scand *s, struct job *j, const uint8_t *sha256, int snapshot, uid_t owner, bool demand);
 void scans_forget(struct scand *s, struct job *j); /* it leaves */
 void scans_hurry(struct scand *s, struct job *j);  /* an event waits for it now */
 void scans_pump(struct scand *s);
-/* Another reading may bring a copy now; or none would, because there is no engine to scan it. */
+enum copy_room {
+	COPY_ROOM,   /* a reading may bring a copy; or none would: there is no engine to scan it */
+	COPY_SOON,   /* there is room once readings end, which does not take long */
+	COPY_NO_ROOM /* until the engine is done with others */
+};
+/* known: he is the file's owner, not just who wrote it; which files are root's counts. */
+enum copy_room scans_room_for(const struct scand *s, uid_t owner, bool known, bool large, bool demand);
+/* For who asks for copies without a job, of owners that nobody knows. */
 bool scans_may_ask(const struct scand *s, bool large, bool demand);
 void scans_reserve(struct scand *s, struct job *j, uint64_t size); /* for j's reading */
 void scans_release(struct scand *s, struct job *j);
-/* Bytes that copies of small files may still take: for who asks for them without a job. */
+/* Bytes that copies of small files may still take. */
 uint64_t scans_room(const struct scand *s);
 
 /* foundation.c: what is never acted upon because a signature says so */

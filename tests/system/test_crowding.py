@@ -54,6 +54,52 @@ def case_files_full_of_holes_block_nobody():
             os.unlink("%s/holes-%d" % (w, i))
 
 
+def detection_time(s, path, data):
+    since = time.monotonic()
+    s.wait_detected(write(path, data))
+    return time.monotonic() - since
+
+
+def case_copies_for_a_slow_engine_block_nobody():
+    """What a user has waiting for the engine is as much memory as there may be of his; lists need none."""
+    top = harness.mount_tmpfs(harness.BASE + "/slow-w", "mode=1777,exec")
+    s = harness.Suite(harness.BASE, [top], name="slow", engine="on",
+                      definitions=[harness.definitions(harness.BASE + "/slow-definitions")],
+                      programs={"ampengine": "tests/system/ampengine-seam"})
+    listed = [b"listed, number %d\n" % i for i in range(3)]
+    for data in listed + [harness.program_bytes("crowd")]:
+        s.block(data, "Test.Crowding")
+
+    def fill():
+        """Each keeps two workers for 15 s."""
+        for i in range(90):
+            write("%s/slow-%d" % (top, i), b"AMP-TEST-LOOP %08d\n" % i + b"x" * 1000000)
+
+    try:
+        s.start()
+        s.wait_engine()
+        bound = max(1, 5 * detection_time(s, top + "/before", listed[0])) * harness.SLOW
+        check(harness.as_user("amp-tester", fill) == 0)
+        time.sleep(2)
+        took = detection_time(s, top + "/root", listed[1])
+        check(took < bound, "root's took %.1f s of %.1f" % (took, bound))
+        path = top + "/user"
+        since = time.monotonic()
+        check(harness.as_user("amp-tester", lambda: write(path, listed[2]) and 0) == 0)
+        s.wait_detected(path)
+        check(time.monotonic() - since < bound, "the user's took %.1f s" % (time.monotonic() - since))
+        since = time.monotonic()
+        write(top + "/program", harness.program_bytes("crowd"), 0o755)
+        p = subprocess.Popen([top + "/program", "60"])
+        check(p.wait(30) == -signal.SIGKILL, "it ran")
+        check(time.monotonic() - since < bound, "it ran for %.1f s" % (time.monotonic() - since))
+        took = detection_time(s, top + "/infected", harness.infected("crowd"))
+        check(took < 5 * bound, "root's infected file took %.1f s" % took)
+        check(s.counters().get("ampscand.judged.clean", 0) < 10, "clean without an answer")
+    finally:
+        s.cleanup()
+
+
 def case_leases_block_nobody():
     """Each waits a minute; first the parked slots fill, then one event keeps each buffer."""
 

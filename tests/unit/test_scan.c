@@ -908,6 +908,168 @@ static void test_descriptors(void **state)
 	fake_free(f);
 }
 
+/* --- the memory for copies -------------------------------------------------------------------------- */
+
+static void written_all(struct fake *f, uint64_t from, uint64_t n, char what)
+{
+	f->g->content = (uint8_t)what;
+	for (uint64_t i = 0; i < n; i++)
+		rig_write(f->g, from + i, "name");
+	rig_run(f->g, 100);
+}
+
+static unsigned copies_in_hand(struct fake *f)
+{
+	unsigned n = 0;
+
+	for (struct cache_node *c = scans_oldest(f->g->s); c; c = c->newer)
+		n++;
+	return n;
+}
+
+/* Workers that said nothing say something; at most so many. */
+static void end_silence(struct fake *f, unsigned most)
+{
+	for (struct cache_node *n = scans_oldest(f->g->s); n && most; n = n->newer) {
+		struct scan *c = (struct scan *)n;
+		char what = 0;
+
+		assert_int_equal(pread(c->snapshot, &what, 1, 0), 1);
+		if (what != 'S' || !c->worker)
+			continue;
+		fake_honest(fake_find(f, c->worker->wire_serial), c->serial, 'C');
+		most--;
+	}
+	rig_run(f->g, 20);
+}
+
+/* One user's files of a mebibyte, and the engine is done with none of them. */
+static struct fake *crowded(char then)
+{
+	struct fake *f = fake_start(true);
+
+	f->g->each = f->g->owners = true;
+	f->g->size = 1 << 20;
+	written_all(f, 1000100, 3, 'S');
+	written_all(f, 1000103, 57, then);
+	assert_int_equal(f->scans, 3);
+	assert_int_equal(f->g->s->occurrences, 60);
+	return f;
+}
+
+/* Of a content that a list has. */
+static void expect_listed(struct fake *f, uint64_t file)
+{
+	size_t takes = f->g->takes;
+
+	f->g->other = file;
+	f->g->other_content = EVIL;
+	rig_write(f->g, file, "name");
+	rig_run(f->g, 100);
+	assert_in_range(f->g->takes, takes + 1, takes + 2); /* of each name it was given */
+	rig_ack(f->g, &f->g->take_id[takes], f->g->takes - takes);
+}
+
+static void test_crowd(void **state)
+{
+	uint64_t clean = rig_counter("judged.clean");
+	struct fake *f = crowded('C');
+	size_t hashes;
+
+	(void)state;
+	assert_int_equal(copies_in_hand(f), 31);
+	expect_listed(f, 500);
+	expect_listed(f, 1000500);
+	/* What is root's is not only read, but scanned. */
+	written_all(f, 502, 1, 'C');
+	assert_int_equal(f->scans, 4);
+	assert_int_equal(rig_counter("judged.clean"), clean + 1);
+	/* Another user has room as well, all others together three quarters. */
+	written_all(f, 1001200, 60, 'C');
+	assert_int_equal(copies_in_hand(f), 47);
+	written_all(f, 600, 60, 'S');
+	assert_int_equal(copies_in_hand(f), 63);
+	expect_listed(f, 1002500);
+	/* What waits is left alone, and nothing is clean that the engine has not seen. */
+	hashes = f->g->hashes;
+	rig_run(f->g, 700);
+	assert_int_equal(f->g->hashes, hashes);
+	assert_int_equal(f->g->s->occurrences, 180);
+	assert_int_equal(rig_counter("judged.clean"), clean + 1);
+	for (int i = 0; i < 500 && f->g->s->occurrences; i++)
+		end_silence(f, 1000);
+	until_done(f);
+	assert_int_equal(f->scans, 181);
+	assert_int_equal(rig_counter("judged.clean"), clean + 181);
+	assert_in_range(f->g->hashes, 184, 2 * 184);
+	assert_int_equal(scans_room(f->g->s), 64U << 20);
+	assert_int_equal(f->g->events, 3);
+	fake_free(f);
+}
+
+/* What happens to a file that waits, and to the lists, counts at once. */
+static void test_crowd_events(void **state)
+{
+	struct fake *f = crowded('S');
+	struct file_event exec = rig_event(EVENT_EXEC, 1000158, "name");
+	struct amp_fileid file = st_id(FSID, 1000158), last = st_id(FSID, 1000159);
+
+	(void)state;
+	rig_deliver(f->g, &exec);
+	rig_run(f->g, 50);
+	assert_int_equal(job_find(f->g->s, &file)->state, JOB_QUEUED);
+	end_silence(f, 1);
+	rig_run(f->g, 50);
+	/* What is executed is the next. */
+	assert_int_equal(job_find(f->g->s, &file)->state, JOB_SCANNING);
+	assert_int_equal(copies_in_hand(f), 31);
+	expect_listed(f, 1000159); /* it waited, and is written again */
+	assert_null(job_find(f->g->s, &last));
+	/* A list learns of what waits. */
+	f->g->other = 1000160;
+	f->g->other_content = 'Q';
+	written_all(f, 1000160, 1, 'S');
+	rig_policy(f->g, true, 'Q');
+	rig_until(f->g, &f->g->takes, 4); /* ... as what may be running, too */
+	fake_free(f);
+}
+
+/* Without an engine nothing waits for it. */
+static void test_crowd_left(void **state)
+{
+	struct fake *f = crowded('S');
+
+	(void)state;
+	fake_tell(f, AMP__ENGINE_STATE__STATE__EMPTY, 0, "1.0");
+	fake_dies(f);
+	for (int i = 0; i < 1000 && f->g->s->occurrences; i++)
+		rig_run(f->g, 5);
+	assert_int_equal(f->g->s->occurrences, 0);
+	assert_int_equal(scans_room(f->g->s), 64U << 20);
+	fake_free(f);
+}
+
+static void test_crowd_of_large(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	f->g->each = f->g->owners = true;
+	f->g->size = 3 << 20;
+	written_all(f, 1000100, 40, 'S');
+	assert_int_equal(f->scans, 3);
+	assert_in_range(copies_in_hand(f), 4, 6);
+	written_all(f, 502, 1, 'C');
+	assert_int_equal(f->scans, 4);
+	/* Too large for the first turn. */
+	f->g->size = 9 << 20;
+	f->g->archive = true;
+	written_all(f, 1001200, 20, 'S');
+	expect_listed(f, 500);
+	expect_listed(f, 1000500);
+	fake_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -946,6 +1108,10 @@ int main(void)
 		cmocka_unit_test(test_found),
 		cmocka_unit_test(test_definitions),
 		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_crowd),
+		cmocka_unit_test(test_crowd_events),
+		cmocka_unit_test(test_crowd_left),
+		cmocka_unit_test(test_crowd_of_large),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
