@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define LIMIT_PREFIX "Heuristics.Limits.Exceeded"
 #define XZ_LIMIT     "Heuristics.XZ.DicSizeLimit" /* more memory than there is: no word on what is in it */
@@ -86,12 +87,13 @@ void adapter_listen(void (*say)(enum amp_log_level level, const char *text, void
 
 /* --- files of signatures ------------------------------------------------------------ */
 
+/* As libclamav does it: in any case, and of a name that is nothing else. */
 static bool ends_in(const char *name, const char *const suffixes[], size_t n)
 {
 	const char *dot = strrchr(name, '.');
 
-	for (size_t i = 0; dot && dot != name && i < n; i++)
-		if (strcmp(dot + 1, suffixes[i]) == 0)
+	for (size_t i = 0; dot && i < n; i++)
+		if (strcasecmp(dot + 1, suffixes[i]) == 0)
 			return true;
 	return false;
 }

@@ -85,7 +85,10 @@ struct engine {
 	char fault[ADAPTER_TEXT + 256]; /* as ampmon was told */
 	unsigned failures;		/* of zygotes, one after the other */
 	int64_t not_before_ns;
-	struct event *go, *bury;
+	struct event *go, *bury, *overdue;
+	int64_t load_ns, hurry_ns; /* a load may last so long, and with another set wanted; 0: as usual */
+	bool hurried;		   /* one was given up for another: that has its time */
+	char odd[ADAPTER_TEXT];	   /* what in the directories is not to be opened; "": nothing */
 
 	/* fleet.c */
 	struct fleet_worker workers[ENGINE_ALIVE]; /* by slot */
@@ -105,8 +108,9 @@ int engine_tell(struct engine *e, uint16_t type, const ProtobufCMessage *body, i
 /* watch.c: what is in the directories */
 int watch_open(struct engine *e); /* before the drop */
 int watch_start(struct engine *e);
-/* Of all files that count: names, sizes, times. *files is how many. */
-uint64_t watch_look(const struct engine *e, unsigned *files);
+/* Of all that counts: names, sizes, times, modes. *files is how many; odd[ADAPTER_TEXT]: what libclamav
+ * would open and is no file, or "". */
+uint64_t watch_look(const struct engine *e, unsigned *files, char *odd);
 
 /* sets.c: zygotes and which of them is in use */
 int sets_start(struct engine *e);

@@ -25,6 +25,8 @@
 #define STEADY_NS  (60 * AMP_NS_PER_SEC)
 #define LEAVING_NS (180 * AMP_NS_PER_SEC) /* longer than any scan may take */
 #define SAID_BATCH 64
+#define LOAD_NS	   (600 * AMP_NS_PER_SEC) /* a full set takes a minute where memory and disk are slow */
+#define HURRY_NS   (60 * AMP_NS_PER_SEC)
 
 /* --- what is told ------------------------------------------------------------------- */
 
@@ -219,6 +221,68 @@ static void on_bury(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+static void give_up(struct zygote *z)
+{
+	z->killed = true;
+	zygote_over(z);
+}
+
+/* --- when ----------------------------------------------------------------------------------- */
+
+static void at(struct event *timer, int64_t when_ns)
+{
+	int64_t left = when_ns - amp_clock_monotonic();
+	struct timeval tv = {.tv_usec = 1000};
+
+	if (left > AMP_NS_PER_MS) {
+		tv.tv_sec = left / AMP_NS_PER_SEC;
+		tv.tv_usec = left % AMP_NS_PER_SEC / 1000 + 1;
+	}
+	evtimer_add(timer, &tv);
+}
+
+static void go_at(struct engine *e, int64_t when_ns)
+{
+	at(e->go, when_ns);
+}
+
+/*
+ * A load that hangs would be the last: the set may be at fault, or its disk. For another set that is
+ * wanted it has a minute; that one is not given up for a third in its turn, or nothing would ever load
+ * where loads are slow and files change often.
+ */
+static void look_at_load(struct engine *e)
+{
+	struct zygote *z = e->loading;
+	bool hurry = e->wanted && !e->hurried;
+	int64_t most = hurry ? e->hurry_ns : e->load_ns;
+	char why[64];
+
+	if (!z || z->state != STATE_LOADING)
+		return;
+	if (amp_clock_monotonic() - z->since_ns < most) {
+		at(e->overdue, z->since_ns + most);
+		return;
+	}
+	snprintf(why, sizeof(why), "loading took longer than %.0f s", (double)most / (double)AMP_NS_PER_SEC);
+	if (hurry)
+		amp_warn("signatures given up for others that are there: %s", why);
+	else
+		refuse(e, z->fingerprint, why);
+	e->hurried = hurry;
+	give_up(z);
+}
+
+static void on_overdue(evutil_socket_t fd, short what, void *arg)
+{
+	struct engine *e = arg;
+
+	(void)fd;
+	(void)what;
+	look_at_load(e);
+	changed(e);
+}
+
 /* --- zygotes: what they are asked, what they say ------------------------------------------ */
 
 int sets_ask(struct zygote *z, enum zygote_op op, unsigned slot, uint64_t serial)
@@ -285,7 +349,12 @@ static int heard_loaded(struct zygote *z, const struct zygote_said *s)
 	e->loading = NULL;
 	e->in_use = z;
 	e->not_before_ns = 0;
-	e->refused[0] = '\0';
+	e->hurried = false;
+	/* What lies there by now may have been refused meanwhile. */
+	if (z->fingerprint == e->fingerprint || e->refused_fingerprint != e->fingerprint)
+		e->refused[0] = '\0';
+	if (e->wanted)
+		go_at(e, now);
 	changed(e);
 	return 0;
 }
@@ -295,6 +364,7 @@ static int heard_refused(struct zygote *z, const struct zygote_said *s)
 	if (z->answered)
 		return -1;
 	z->answered = true;
+	z->engine->hurried = false;
 	refuse(z->engine, z->fingerprint, s->text);
 	return 0;
 }
@@ -401,6 +471,7 @@ static int zygote_fork(struct zygote *z, int theirs)
 static int start_one(struct engine *e)
 {
 	struct zygote *z = calloc(1, sizeof(*z));
+	char odd[ADAPTER_TEXT];
 	int pair[2];
 	unsigned files;
 
@@ -411,7 +482,7 @@ static int start_one(struct engine *e)
 	z->engine = e;
 	z->fd = pair[0];
 	z->number = ++e->numbers;
-	z->fingerprint = watch_look(e, &files);
+	z->fingerprint = watch_look(e, &files, odd); /* the next look tells of what is odd */
 	z->since_ns = amp_clock_monotonic();
 	if (zygote_fork(z, pair[1]) != 0) {
 		int error = errno;
@@ -429,18 +500,6 @@ static int start_one(struct engine *e)
 	e->zygotes = z;
 	e->loading = z;
 	return 0;
-}
-
-static void go_at(struct engine *e, int64_t when_ns)
-{
-	int64_t left = when_ns - amp_clock_monotonic();
-	struct timeval tv = {.tv_usec = 1000};
-
-	if (left > AMP_NS_PER_MS) {
-		tv.tv_sec = left / AMP_NS_PER_SEC;
-		tv.tv_usec = left % AMP_NS_PER_SEC / 1000 + 1;
-	}
-	evtimer_add(e->go, &tv);
 }
 
 /* No more than two sets are in memory at once; with `after`, one. 0: none is in the way. */
@@ -468,6 +527,8 @@ void sets_go(struct engine *e)
 {
 	int64_t until;
 
+	if (e->odd[0])
+		e->wanted = false; /* it is refused */
 	if (!e->wanted || e->loading)
 		return;
 	if (amp_clock_monotonic() < e->not_before_ns) {
@@ -481,6 +542,7 @@ void sets_go(struct engine *e)
 	}
 	if (start_one(e) == 0) {
 		e->wanted = false;
+		look_at_load(e);
 		return;
 	}
 	amp_error("no process for the signatures: %s", strerror(errno));
@@ -522,18 +584,26 @@ static bool is_news(const struct engine *e, bool insist)
 	return insist || e->refused[0] == '\0' || e->refused_fingerprint != e->fingerprint;
 }
 
-static void give_up(struct zygote *z)
+/* Not tried: it would hang. What began to load before is as good as it was. */
+static void odd_there(struct engine *e, bool insist)
 {
-	z->killed = true;
-	zygote_over(z);
+	bool told = e->refused[0] && e->refused_fingerprint == e->fingerprint;
+
+	e->wanted = false;
+	if (e->loading && e->loading->fingerprint == e->fingerprint)
+		give_up(e->loading);
+	if (!told || insist)
+		refuse(e, e->fingerprint, e->odd);
 }
 
 void sets_look(struct engine *e, bool insist)
 {
 	unsigned files;
 
-	e->fingerprint = watch_look(e, &files);
-	if (files == 0) {
+	e->fingerprint = watch_look(e, &files, e->odd);
+	if (e->odd[0]) {
+		odd_there(e, insist);
+	} else if (files == 0) {
 		nothing_there(e);
 	} else if (is_news(e, insist)) {
 		if (insist && e->loading)
@@ -541,6 +611,7 @@ void sets_look(struct engine *e, bool insist)
 		e->wanted = true;
 		e->failures = 0;
 		e->not_before_ns = 0;
+		look_at_load(e);
 	} else if (e->in_use && e->in_use->fingerprint == e->fingerprint) {
 		e->refused[0] = '\0'; /* what was refused is gone */
 	}
@@ -552,8 +623,13 @@ int sets_start(struct engine *e)
 {
 	e->go = evtimer_new(e->base, on_go, e);
 	e->bury = evtimer_new(e->base, on_bury, e);
-	if (!e->go || !e->bury)
+	e->overdue = evtimer_new(e->base, on_overdue, e);
+	if (!e->go || !e->bury || !e->overdue)
 		return -1;
+	if (!e->load_ns)
+		e->load_ns = LOAD_NS;
+	if (!e->hurry_ns)
+		e->hurry_ns = HURRY_NS;
 	sets_look(e, false);
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
@@ -38,9 +39,21 @@ static uint64_t mix(uint64_t h, const void *data, size_t n)
 static uint64_t entry_print(unsigned dir, const char *name, const struct stat *st)
 {
 	const uint64_t facts[] = {dir, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec,
-				  (uint64_t)st->st_mtim.tv_nsec, st->st_ino};
+				  (uint64_t)st->st_mtim.tv_nsec, st->st_ino,
+				  /* What could not be read may be readable now. */
+				  st->st_mode, st->st_uid, st->st_gid};
 
 	return mix(mix(UINT64_C(0xcbf29ce484222325), name, strlen(name)), facts, sizeof(facts));
+}
+
+/* libclamav opens it by its name alone, and would wait for a pipe's writer or read a directory for ever. */
+static void tell_odd(const struct engine *e, unsigned dir, const char *name, mode_t mode, char *odd)
+{
+	const char *what = S_ISFIFO(mode) ? "a pipe" : S_ISDIR(mode) ? "a directory" : "a socket or a device";
+
+	if (!odd[0])
+		snprintf(odd, ADAPTER_TEXT, "%s/%s is %s and no file of signatures: remove or rename it",
+			 e->dirs.host[dir], name, what);
 }
 
 static bool counts(const struct engine *e, unsigned dir, int fd, const char *name, struct stat *st)
@@ -48,7 +61,7 @@ static bool counts(const struct engine *e, unsigned dir, int fd, const char *nam
 	if (!adapter_is_set(name))
 		return false;
 	if (fstatat(fd, name, st, 0) == 0)
-		return S_ISREG(st->st_mode);
+		return true;
 	if (fstatat(fd, name, st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st->st_mode))
 		amp_warn(
 			"%s/%s is a link that leads out of its directory, which is all that the engine sees: "
@@ -58,7 +71,7 @@ static bool counts(const struct engine *e, unsigned dir, int fd, const char *nam
 }
 
 /* The order in which a directory is read says nothing: a sum. */
-static uint64_t look_at(const struct engine *e, unsigned dir, unsigned *files)
+static uint64_t look_at(const struct engine *e, unsigned dir, unsigned *files, char *odd)
 {
 	DIR *d = opendir(e->dirs.view[dir]);
 	const struct dirent *entry;
@@ -73,19 +86,23 @@ static uint64_t look_at(const struct engine *e, unsigned dir, unsigned *files)
 	while ((entry = readdir(d)))
 		if (counts(e, dir, dirfd(d), entry->d_name, &st)) {
 			sum += entry_print(dir, entry->d_name, &st);
-			(*files)++;
+			if (S_ISREG(st.st_mode))
+				(*files)++;
+			else
+				tell_odd(e, dir, entry->d_name, st.st_mode, odd);
 		}
 	closedir(d);
 	return sum;
 }
 
-uint64_t watch_look(const struct engine *e, unsigned *files)
+uint64_t watch_look(const struct engine *e, unsigned *files, char *odd)
 {
 	uint64_t sum = 0;
 
 	*files = 0;
+	odd[0] = '\0';
 	for (unsigned i = 0; i < e->dirs.count; i++)
-		sum += look_at(e, i, files);
+		sum += look_at(e, i, files, odd);
 	return sum;
 }
 

@@ -279,7 +279,9 @@ static void test_names(void **state)
 	assert_true(adapter_is_ignore_list("no.ign2"));
 	assert_false(adapter_is_ignore_list("main.cvd"));
 	assert_false(adapter_is_set("freshclam.dat"));
-	assert_false(adapter_is_set(".hdb"));
+	assert_true(adapter_is_set(".hdb")); /* libclamav loads it */
+	assert_true(adapter_is_set("Mine.HDB"));
+	assert_true(adapter_is_ignore_list("No.Ign2"));
 	assert_false(adapter_is_set("hdb"));
 	assert_false(adapter_is_set("x.hdb.tmp"));
 }

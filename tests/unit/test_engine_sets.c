@@ -172,6 +172,7 @@ static int teardown(void **state)
 	event_free(pulse);
 	event_free(e.go);
 	event_free(e.bury);
+	event_free(e.overdue);
 	event_free(e.again);
 	event_free(e.changed);
 	event_free(e.quiet);
@@ -357,6 +358,202 @@ static void test_zygote_hangs(void **state)
 	assert_int_not_equal(e.in_use->pid, pid);
 }
 
+static void make_odd(const char *name, int kind)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", place.sig, name);
+	if (kind == S_IFIFO)
+		assert_int_equal(mkfifo(path, 0644), 0);
+	else if (kind == S_IFDIR)
+		assert_int_equal(mkdir(path, 0755), 0);
+	else
+		assert_int_equal(symlink("pipe", path), 0);
+}
+
+static void remove_odd(const char *name)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", place.sig, name);
+	assert_int_equal(remove(path), 0);
+}
+
+static void expect_odd(const char *name)
+{
+	sets_look(&e, false);
+	assert_null(e.loading);
+	hear();
+	assert_true(fault_raised);
+	assert_non_null(strstr(fault_text, name));
+	sets_look(&e, true);
+	assert_null(e.loading);
+	assert_int_equal(e.in_use->generation, 1);
+}
+
+/* libclamav opens whatever has such a name, and waits. */
+static void test_odd(void **state)
+{
+	static const struct {
+		const char *name;
+		int kind;
+	} odd[] = {{"x.ndb", S_IFIFO},
+		   {"X.NDB", S_IFIFO},
+		   {".cvd", S_IFIFO},
+		   {"d.hdb", S_IFDIR},
+		   {"l.hdb", S_IFLNK}};
+
+	(void)state;
+	start_ready();
+	make_odd("pipe", S_IFIFO);
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		make_odd(odd[i].name, odd[i].kind);
+		expect_odd(odd[i].name);
+		remove_odd(odd[i].name);
+		sets_look(&e, false);
+		assert_false(fault_raised); /* as before */
+		assert_null(e.loading);
+	}
+	make_odd("x.ndb", S_IFIFO);
+	sets_look(&e, false);
+	sign("test.hdb", "00000000000000000000000000000000:1:Other\n");
+	sets_look(&e, false);
+	assert_true(fault_raised);
+	/* The zygote's end does not load them either. */
+	kill(e.in_use->pid, SIGABRT);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__EMPTY);
+	assert_true(fault_raised);
+	remove_odd("x.ndb");
+	sets_look(&e, false);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY && heard.signatures == 2);
+	assert_false(fault_raised);
+}
+
+/* What is loading goes on: it is of the time before. (Of that directory nothing is loaded.) */
+static void test_odd_while_loading(void **state)
+{
+	static char second[PATH_MAX], path[PATH_MAX + 16];
+
+	(void)state;
+	snprintf(second, sizeof(second), "%s/second", place.root);
+	snprintf(path, sizeof(path), "%s/x.ndb", second);
+	assert_int_equal(mkdir(second, 0755), 0);
+	e.dirs.host[1] = e.dirs.view[1] = second;
+	e.dirs.count = 2;
+	sign("test.hdb", "");
+	assert_int_equal(sets_start(&e), 0);
+	assert_int_equal(mkfifo(path, 0644), 0);
+	sets_look(&e, false);
+	assert_non_null(e.loading);
+	assert_true(fault_raised);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY);
+	assert_true(fault_raised); /* of what is there now */
+	assert_int_equal(unlink(path), 0);
+	sets_look(&e, false);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__READY && !fault_raised);
+	assert_int_equal(heard.generation, 1);
+}
+
+/* Put there between the look and the load: it hangs, and the next look ends it. */
+static void test_odd_in_between(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	sign("test.hdb", "");
+	assert_int_equal(sets_start(&e), 0);
+	pid = e.loading->pid;
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	make_odd("x.ndb", S_IFIFO);
+	{
+		unsigned files;
+		char odd[ADAPTER_TEXT];
+
+		e.loading->fingerprint = watch_look(&e, &files, odd);
+		assert_int_equal(files, 1);
+		assert_non_null(strstr(odd, "x.ndb"));
+	}
+	sets_look(&e, false);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__EMPTY);
+	assert_true(fault_raised);
+	assert_non_null(strstr(fault_text, "x.ndb"));
+}
+
+static void assert_steady(void)
+{
+	for (int i = 0; i < 50; i++)
+		event_base_loop(e.base, EVLOOP_ONCE);
+	hear();
+}
+
+/* Nobody reloads: it is refused, and as long as nothing changes not tried again. */
+static void test_load_takes_too_long(void **state)
+{
+	(void)state;
+	start_ready();
+	e.load_ns = 300 * AMP_NS_PER_MS;
+	sign("test.hdb", "00000000000000000000000000000000:1:Other\n");
+	sets_look(&e, false);
+	assert_int_equal(kill(e.loading->pid, SIGSTOP), 0);
+	AWAIT(fault_raised);
+	assert_non_null(strstr(fault_text, "loading took longer than"));
+	AWAIT(!e.loading);
+	assert_int_equal(heard.generation, 1);
+	assert_int_equal(heard.state, AMP__ENGINE_STATE__STATE__READY);
+	sets_look(&e, false);
+	assert_null(e.loading);
+	e.load_ns = 30 * AMP_NS_PER_SEC;
+	sign("test.hdb", "00000000000000000000000000000000:1:Corrected\n");
+	sets_look(&e, false);
+	AWAIT(heard.generation == 2);
+	assert_false(fault_raised);
+}
+
+/* A corrected set does not wait for that; but one that is slow is not given up again and again. */
+static void test_load_hurried(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	e.hurry_ns = 500 * AMP_NS_PER_MS;
+	start_ready();
+	sign("test.hdb", "00000000000000000000000000000000:1:Other\n");
+	sets_look(&e, false);
+	pid = e.loading->pid;
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	for (int i = 0; i < 4; i++)
+		assert_steady();
+	assert_int_equal(e.loading->pid, pid); /* alone it may take its time */
+	sign("test.hdb", "00000000000000000000000000000000:1:Corrected\n");
+	sets_look(&e, false);
+	assert_int_equal(e.loading->pid, pid);
+	AWAIT(e.loading && e.loading->pid != pid);
+	assert_false(fault_raised);
+	pid = e.loading->pid;
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	sign("test.hdb", "00000000000000000000000000000000:1:Third\n");
+	sets_look(&e, false);
+	for (int i = 0; i < 4; i++)
+		assert_steady();
+	assert_int_equal(e.loading->pid, pid);
+	assert_int_equal(kill(pid, SIGCONT), 0);
+	AWAIT(heard.generation == 3 && !e.wanted && !e.loading);
+	assert_false(fault_raised);
+}
+
+/* Changed during the very first load, when none has to leave for the next. */
+static void test_changed_while_loading(void **state)
+{
+	(void)state;
+	sign("test.hdb", "");
+	assert_int_equal(sets_start(&e), 0);
+	sign("test.hdb", "00000000000000000000000000000000:1:Other\n");
+	e.loading->fingerprint++;
+	assert_int_equal(event_del(e.changed), 0); /* no other look */
+	sets_look(&e, false);
+	AWAIT(heard.generation == 2 && heard.signatures == 2);
+}
+
 static void test_limit(void **state)
 {
 	(void)state;
@@ -488,3 +685,9 @@ int main(void)
 	amp_log_open("engine", STDERR_FILENO, AMP_LOG_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
+		cmocka_unit_test_setup_teardown(test_odd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_odd_while_loading, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_odd_in_between, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_load_takes_too_long, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_load_hurried, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changed_while_loading, setup, teardown),
