@@ -672,6 +672,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_zygote_dies_loading, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_zygote_killed_loading, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_zygote_hangs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_odd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_odd_while_loading, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_odd_in_between, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_load_takes_too_long, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_load_hurried, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changed_while_loading, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_after, setup, teardown),
@@ -685,9 +691,3 @@ int main(void)
 	amp_log_open("engine", STDERR_FILENO, AMP_LOG_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
-		cmocka_unit_test_setup_teardown(test_odd, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_odd_while_loading, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_odd_in_between, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_load_takes_too_long, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_load_hurried, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_changed_while_loading, setup, teardown),
