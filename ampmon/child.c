@@ -483,6 +483,7 @@ static pid_t run_program(struct mon *m, const struct mon_slot *s, int control, i
 		.log = mon_logs_fd(m->logs, s->role->id),
 		.cli = s->listen_fd,
 		.null = m->children->null,
+		.own_pids = s->role->processes > 0,
 	};
 
 	snprintf(path, sizeof(path), "%s/%s", m->conf->bin_dir, s->role->name);

@@ -101,6 +101,7 @@ struct mon_spawn {
 	const char *name;      /* argv[0] */
 	int control, log, cli; /* all above 15; cli -1: none */
 	int null;
+	bool own_pids; /* in a PID namespace of its own: whatever it forked ends with it */
 };
 /* pid and *pidfd; or -1 and errno. */
 pid_t mon_spawn(const struct mon_spawn *s, int *pidfd);

@@ -277,6 +277,12 @@ static bool own_view(subject *s)
 	return s->role->view == AMP_VIEW_PIVOTED;
 }
 
+/* Who forks: what it forked ends with it, whatever it is. */
+static bool own_pids(subject *s)
+{
+	return is_room(s) && s->role->processes > 0;
+}
+
 static bool own_never(subject *s)
 {
 	(void)s;
@@ -290,7 +296,7 @@ static const struct namespace_check {
 } namespace_checks[] = {
 	{"namespace net", "ns/net", own_network}, {"namespace mnt", "ns/mnt", own_view},
 	{"namespace ipc", "ns/ipc", own_always},  {"namespace uts", "ns/uts", own_always},
-	{"namespace pid", "ns/pid", own_never},	  {"namespace user", "ns/user", own_never},
+	{"namespace pid", "ns/pid", own_pids},	  {"namespace user", "ns/user", own_never},
 };
 
 static int check_namespaces(struct report *r, subject *s)

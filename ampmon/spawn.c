@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,6 +104,14 @@ static void child_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* clone(2), since unshare(2) would count for all that ampmon forks. */
+static pid_t fork_room(bool own_pids)
+{
+	if (own_pids)
+		return (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0L, 0L, 0L, 0L);
+	return fork();
+}
+
 __attribute__((noreturn)) static void child(const struct child_plan *plan)
 {
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != plan->parent)
@@ -117,7 +126,9 @@ __attribute__((noreturn)) static void child(const struct child_plan *plan)
 
 pid_t mon_spawn(const struct mon_spawn *s, int *pidfd)
 {
-	struct child_plan plan = {.s = s, .parent = getpid()};
+	/* From within its own PID namespace no parent is seen: if ampmon ends before the tie stands, the
+	 * control channel ends the room. */
+	struct child_plan plan = {.s = s, .parent = s->own_pids ? 0 : getpid()};
 	char name[64];
 	sigset_t all, old;
 	pid_t pid;
@@ -130,7 +141,7 @@ pid_t mon_spawn(const struct mon_spawn *s, int *pidfd)
 	/* No handler of ampmon may run in the child. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pid = fork();
+	pid = fork_room(s->own_pids);
 	if (pid == 0)
 		child(&plan);
 	saved = errno;

@@ -54,6 +54,7 @@ enum amp_syscall_set {
 	AMP_SYS_ENGINE = 1 << 8,  /* fork, wait, kill, read signatures, wipe slots, seal again */
 	AMP_SYS_ZYGOTE = 1 << 9,  /* after loading: fork, wait, kill, wipe slots, seal workers */
 	AMP_SYS_WORKER = 1 << 10, /* messages, the memfd, files of its slot; nothing else */
+	AMP_SYS_LOADING = 1 << 11 /* a zygote from its start on: the room's, less leaving its group */
 };
 
 struct amp_role {

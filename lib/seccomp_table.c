@@ -399,6 +399,9 @@ static const struct amp_sys_rule engine_rules[] = {
 	{"fchmodat", {INT_IS(2, S_IRWXU)}}, /* of what a worker closed in its slot, which is wiped */
 };
 
+/* A zygote's first call. What it forks cannot do it again, and so is found by it. */
+static const struct amp_sys_rule group_rules[] = {{"setpgid", {INT_IS(0, 0), INT_IS(1, 0)}}};
+
 /*
  * libclamav's image decoders try threads, and go on without them where the machine has
  * none: ENOSYS says so to glibc and to Rust, where a kill would cost the file its verdict.
@@ -424,7 +427,8 @@ static const struct amp_sys_rule sanitizer_rules[] = {
 #define SANITIZER_SET
 #endif
 
-#define FORK_SETS (AMP_SYS_ENGINE | AMP_SYS_ZYGOTE)
+#define ROOM_SETS (AMP_SYS_ENGINE | AMP_SYS_LOADING)
+#define FORK_SETS (ROOM_SETS | AMP_SYS_ZYGOTE)
 #define SLOT_SETS (FORK_SETS | AMP_SYS_WORKER)
 
 static const struct amp_sys_rules table[] = {
@@ -438,7 +442,8 @@ static const struct amp_sys_rules table[] = {
 	{AMP_SYS_SNAPSHOT, "snapshot", snapshot_rules, COUNT(snapshot_rules), 0},
 	{SLOT_SETS, "engine-slot", slot_rules, COUNT(slot_rules), 0},
 	{FORK_SETS, "engine-fork", fork_rules, COUNT(fork_rules), 0},
-	{AMP_SYS_ENGINE, "engine", engine_rules, COUNT(engine_rules), 0},
+	{ROOM_SETS, "engine", engine_rules, COUNT(engine_rules), 0},
+	{AMP_SYS_ENGINE, "engine-group", group_rules, COUNT(group_rules), 0},
 	{SLOT_SETS, "engine-no-clone3", clone3_rules, COUNT(clone3_rules), ENOSYS},
 	{FORK_SETS, "engine-no-thread", thread_rules, COUNT(thread_rules), ENOSYS},
 	{AMP_SYS_WORKER, "engine-no-fork", clone_rules, COUNT(clone_rules), ENOSYS},

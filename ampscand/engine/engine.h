@@ -34,12 +34,16 @@ struct zygote {
 	struct engine *engine;
 	enum zygote_state state;
 	uint64_t number, generation, fingerprint, signatures;
-	int64_t loaded_ns; /* realtime */
-	int64_t since_ns;  /* in this state */
-	pid_t pid;	   /* 0: reaped */
-	int status;	   /* then */
-	int fd;		   /* -1: closed */
+	int64_t loaded_ns;  /* realtime */
+	int64_t since_ns;   /* in this state */
+	pid_t pid;	    /* 0: reaped */
+	pid_t group;	    /* its process group: it, and all that it forked */
+	int status;	    /* then */
+	int64_t failing_ns; /* since when it makes no worker; 0: it does, or was not asked */
+	int fd;		    /* -1: closed */
 	struct event *readable;
+	int pidfd; /* others may have its end of fd */
+	struct event *died;
 	bool answered; /* loaded or refused */
 	bool killed;   /* by us */
 	char version[64];
@@ -50,8 +54,9 @@ struct zygote {
 struct fleet_worker {
 	uint64_t serial; /* 0: the slot is free */
 	struct zygote *zygote;
-	pid_t pid;	/* 0: not told yet */
-	uint64_t link;	/* the link that it was made for */
+	pid_t pid;     /* 0: not told yet */
+	uint64_t link; /* the link that it was made for */
+	int64_t asked_ns;
 	bool announced; /* there */
 	bool reaped;	/* by the room */
 	int status;
@@ -118,6 +123,9 @@ void sets_look(struct engine *e, bool insist);
 bool sets_coming(const struct engine *e); /* one is being loaded, or will be */
 /* 0; or -1: the zygote is given up. */
 int sets_ask(struct zygote *z, enum zygote_op op, unsigned slot, uint64_t serial);
+/* It does not do its work: ended, and another loads the same. */
+void sets_give_up(struct zygote *z, const char *why);
+bool sets_is_zygote(const struct engine *e, pid_t pid);
 void sets_go(struct engine *e);
 
 /* fleet.c: workers, from ampscand's wish to the word that they are gone */
@@ -130,8 +138,8 @@ void fleet_link_ended(struct engine *e); /* its workers are nobody's */
 /* Said by a zygote; fd is taken over. 0, or -1: that cannot be. */
 int fleet_heard(struct zygote *z, const struct zygote_said *s, int fd);
 unsigned fleet_of(const struct engine *e, const struct zygote *z);
-/* Those of a dead zygote are the room's children: reaped by it, buried as they end. */
+/* Those of a dead zygote are the room's children: reaped by it, and buried when all are gone. */
 void fleet_reaped(struct engine *e, pid_t pid, int status);
-void fleet_orphans(struct engine *e, const struct zygote *z);
+void fleet_bury(struct engine *e, const struct zygote *z);
 
 #endif

@@ -16,13 +16,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define AGAIN_S	    1
-#define NAMELESS_NS (500 * AMP_NS_PER_MS)
+#define AGAIN_S	  1
+#define ANSWER_NS (10 * AMP_NS_PER_SEC) /* a zygote that has made no worker for so long is of no use */
+
+static void look_at_answers(struct engine *e);
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
+	look_at_answers(arg);
 	fleet_pump(arg);
 }
 
@@ -69,6 +72,14 @@ static unsigned slot_of(const struct engine *e, const struct fleet_worker *w)
 	return (unsigned)(w - e->workers);
 }
 
+static void again_later(struct engine *e)
+{
+	const struct timeval again = {.tv_sec = AGAIN_S};
+
+	if (!evtimer_pending(e->again, NULL))
+		evtimer_add(e->again, &again);
+}
+
 /* --- asked for ------------------------------------------------------------------------- */
 
 /* -1: all are taken. */
@@ -89,7 +100,11 @@ void fleet_pump(struct engine *e)
 		struct fleet_worker *w = &e->workers[slot];
 
 		e->wanted_workers--;
-		*w = (struct fleet_worker){.serial = ++e->serials, .zygote = e->in_use, .link = e->link};
+		*w = (struct fleet_worker){.serial = ++e->serials,
+					   .zygote = e->in_use,
+					   .link = e->link,
+					   .asked_ns = amp_clock_monotonic()};
+		again_later(e);
 		if (sets_ask(e->in_use, ZYGOTE_SPAWN, (unsigned)slot, w->serial) != 0)
 			return;
 	}
@@ -128,6 +143,22 @@ void fleet_link_ended(struct engine *e)
 			fleet_kill(e, e->workers[i].serial);
 }
 
+/* A pending SPAWN may be behind others that take their time, but not for ever. */
+static void look_at_answers(struct engine *e)
+{
+	int64_t now = amp_clock_monotonic();
+
+	for (size_t i = 0; i < ENGINE_ALIVE; i++) {
+		const struct fleet_worker *w = &e->workers[i];
+
+		if (w->serial == 0 || w->pid != 0 || w->zygote->state == STATE_DEAD)
+			continue;
+		if (now - w->asked_ns >= ANSWER_NS)
+			sets_give_up(w->zygote, "it does not answer when a worker is wanted");
+		again_later(e);
+	}
+}
+
 /* --- handed over --------------------------------------------------------------------------- */
 
 static void announce(struct engine *e, struct fleet_worker *w, int fd)
@@ -142,11 +173,21 @@ static void announce(struct engine *e, struct fleet_worker *w, int fd)
 		fleet_kill(e, w->serial); /* nobody will ask it anything */
 }
 
+/* Of somebody else, by what is known. */
+static bool is_taken(const struct engine *e, pid_t pid)
+{
+	for (size_t i = 0; i < ENGINE_ALIVE; i++)
+		if (e->workers[i].serial != 0 && e->workers[i].pid == pid && !e->workers[i].reaped)
+			return true;
+	return sets_is_zygote(e, pid);
+}
+
 static int heard_worker(struct engine *e, struct fleet_worker *w, pid_t pid, int fd)
 {
-	if (fd < 0 || w->pid != 0 || pid <= 1)
+	if (fd < 0 || w->pid != 0 || pid <= 1 || is_taken(e, pid))
 		return -1;
 	w->pid = pid;
+	w->zygote->failing_ns = 0;
 	announce(e, w, fd);
 	return 0;
 }
@@ -177,16 +218,33 @@ static void gone(struct engine *e, struct fleet_worker *w, int signal_number, in
 	fleet_pump(e);
 }
 
-/* There is none; it is tried again in a moment, if somebody still waits for it. */
-static void failed(struct engine *e, struct fleet_worker *w, int error)
+/* Those that are there serve, even if there is no memory for one more. */
+static bool has_workers(const struct engine *e, const struct zygote *z)
 {
-	const struct timeval again = {.tv_sec = AGAIN_S};
+	for (size_t i = 0; i < ENGINE_ALIVE; i++)
+		if (e->workers[i].serial != 0 && e->workers[i].zygote == z && e->workers[i].pid != 0)
+			return true;
+	return false;
+}
 
+/* There is none; it is tried again in a moment, if somebody still waits for it. */
+static int failed(struct engine *e, struct fleet_worker *w, int error)
+{
+	struct zygote *z = w->zygote;
+	int64_t now = amp_clock_monotonic();
+
+	if (w->pid != 0)
+		return -1; /* it was announced */
 	amp_error("a worker could not be made: %s", strerror(error));
 	if (w->link == e->link)
 		e->wanted_workers++;
 	*w = (struct fleet_worker){0};
-	evtimer_add(e->again, &again);
+	again_later(e);
+	if (z->failing_ns == 0 || has_workers(e, z))
+		z->failing_ns = now;
+	else if (now - z->failing_ns >= ANSWER_NS)
+		sets_give_up(z, "it cannot make any worker");
+	return 0;
 }
 
 int fleet_heard(struct zygote *z, const struct zygote_said *s, int fd)
@@ -198,7 +256,7 @@ int fleet_heard(struct zygote *z, const struct zygote_said *s, int fd)
 	if (rc == 0 && s->kind == ZYGOTE_WORKER)
 		rc = heard_worker(e, w, s->pid, fd);
 	else if (rc == 0 && s->kind == ZYGOTE_FAILED)
-		failed(e, w, s->number);
+		rc = failed(e, w, s->number);
 	else if (rc == 0)
 		gone(e, w, s->signal, s->number);
 	if (fd >= 0)
@@ -207,11 +265,6 @@ int fleet_heard(struct zygote *z, const struct zygote_said *s, int fd)
 }
 
 /* --- of a zygote that is dead: its workers were killed with it, and are the room's children ---- */
-
-static void bury(struct engine *e, struct fleet_worker *w, int status)
-{
-	gone(e, w, WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);
-}
 
 void fleet_reaped(struct engine *e, pid_t pid, int status)
 {
@@ -225,21 +278,17 @@ void fleet_reaped(struct engine *e, pid_t pid, int status)
 	}
 }
 
-static bool orphan_gone(const struct fleet_worker *w, const struct zygote *z)
+static void bury(struct engine *e, struct fleet_worker *w)
 {
-	/* Perhaps it was made, just before the zygote's end: it has seen that, or been killed. */
-	if (w->pid == 0)
-		return amp_clock_monotonic() - z->since_ns > NAMELESS_NS;
-	/* No child of ours: the zygote had reaped it itself. */
-	return w->reaped || (waitpid(w->pid, NULL, WNOHANG) < 0 && errno == ECHILD);
+	int status = w->reaped ? w->status : SIGKILL;
+
+	gone(e, w, WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);
 }
 
-void fleet_orphans(struct engine *e, const struct zygote *z)
+/* Nothing that it forked is left: nothing rests on what it said of that. */
+void fleet_bury(struct engine *e, const struct zygote *z)
 {
-	for (size_t i = 0; i < ENGINE_ALIVE; i++) {
-		struct fleet_worker *w = &e->workers[i];
-
-		if (w->serial != 0 && w->zygote == z && orphan_gone(w, z))
-			bury(e, w, w->reaped ? w->status : SIGKILL);
-	}
+	for (size_t i = 0; i < ENGINE_ALIVE; i++)
+		if (e->workers[i].serial != 0 && e->workers[i].zygote == z)
+			bury(e, &e->workers[i]);
 }

@@ -18,15 +18,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define BURY_MS	   20
-#define STEADY_NS  (60 * AMP_NS_PER_SEC)
-#define LEAVING_NS (180 * AMP_NS_PER_SEC) /* longer than any scan may take */
-#define SAID_BATCH 64
-#define LOAD_NS	   (600 * AMP_NS_PER_SEC) /* a full set takes a minute where memory and disk are slow */
-#define HURRY_NS   (60 * AMP_NS_PER_SEC)
+#define BURY_MS	     20
+#define STEADY_NS    (60 * AMP_NS_PER_SEC)
+#define LEAVING_NS   (180 * AMP_NS_PER_SEC) /* longer than any scan may take */
+#define DYING_NS     (5 * AMP_NS_PER_SEC)   /* from SIGKILL to the end of all that a zygote forked */
+#define SAID_BATCH   64
+#define LAST_BATCHES 16			    /* more than the pair holds */
+#define LOAD_NS	     (600 * AMP_NS_PER_SEC) /* a full set takes a minute where memory and disk are slow */
+#define HURRY_NS     (60 * AMP_NS_PER_SEC)
 
 /* --- what is told ------------------------------------------------------------------- */
 
@@ -66,7 +69,7 @@ static void bury_later(struct engine *e)
 	evtimer_add(e->bury, &soon);
 }
 
-/* What it had in hand ends with it: workers are killed by the kernel, and buried here. */
+/* What it forked ends with it, whatever that is: no fork gets past a signal to the group. */
 static void zygote_over(struct zygote *z)
 {
 	struct engine *e = z->engine;
@@ -74,7 +77,10 @@ static void zygote_over(struct zygote *z)
 	if (z->state == STATE_DEAD)
 		return;
 	if (z->pid > 0)
-		(void)kill(z->pid, SIGKILL);
+		(void)kill(z->pid, SIGKILL); /* it may not be in its group yet */
+	(void)kill(-z->group, SIGKILL);
+	event_free(z->died);
+	close(z->pidfd);
 	event_free(z->readable);
 	z->readable = NULL;
 	close(z->fd);
@@ -149,13 +155,18 @@ static void zygote_free(struct zygote *z)
 	free(z);
 }
 
-static struct zygote *zygote_of(struct engine *e, pid_t pid)
+static struct zygote *zygote_of(const struct engine *e, pid_t pid)
 {
 	struct zygote *z = e->zygotes;
 
 	while (z && z->pid != pid)
 		z = z->next;
 	return z;
+}
+
+bool sets_is_zygote(const struct engine *e, pid_t pid)
+{
+	return zygote_of(e, pid) != NULL;
 }
 
 /* The room's children: zygotes, and workers whose zygote is dead (it is their reaper then). */
@@ -176,18 +187,26 @@ static void reap(struct engine *e)
 	}
 }
 
+/* A process that is not reaped counts. What does not die, ampmon's successor of the room goes without. */
+static bool is_gone(const struct zygote *z)
+{
+	if (z->pid == 0 && kill(-z->group, SIGKILL) != 0 && errno == ESRCH)
+		return true;
+	if (amp_clock_monotonic() - z->since_ns > DYING_NS)
+		amp_fatal("what a zygote forked is still there after %d s", (int)(DYING_NS / AMP_NS_PER_SEC));
+	return false;
+}
+
 /* True: nothing of it is left. */
 static bool bury(struct zygote *z)
 {
 	struct engine *e = z->engine;
 	char path[SLOT_PATH];
 
-	if (z->pid > 0)
+	if (!is_gone(z))
 		return false;
 	(void)slot_wipe(slot_path(path, e->dirs.slots, ZYGOTE_SLOT, z->number));
-	fleet_orphans(e, z);
-	if (fleet_of(e, z) > 0)
-		return false;
+	fleet_bury(e, z);
 	if (e->loading == z)
 		lost_loading(e, z);
 	return true;
@@ -296,6 +315,14 @@ int sets_ask(struct zygote *z, enum zygote_op op, unsigned slot, uint64_t serial
 	amp_error("a zygote does not take what it is asked: %s", strerror(errno));
 	ended(z);
 	return -1;
+}
+
+void sets_give_up(struct zygote *z, const char *why)
+{
+	if (z->state == STATE_DEAD)
+		return;
+	amp_error("a zygote is given up: %s", why);
+	ended(z);
 }
 
 static int heard_set(struct zygote *z, const struct zygote_said *s)
@@ -429,18 +456,17 @@ static ssize_t receive(int from, struct zygote_said *s, int *fd)
 	return passed > 1 || (n > 0 && (m.msg_flags & MSG_CTRUNC)) ? 1 : n;
 }
 
-static void on_said(evutil_socket_t from, short what, void *arg)
+/* True: there may be more. */
+static bool hear_some(struct zygote *z)
 {
-	struct zygote *z = arg;
 	struct zygote_said s;
 	int fd;
 
-	(void)what;
 	for (int i = 0; i < SAID_BATCH && z->state != STATE_DEAD; i++) {
-		ssize_t n = receive(from, &s, &fd);
+		ssize_t n = receive(z->fd, &s, &fd);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
+			return false;
 		if (n == (ssize_t)sizeof(s) && heard(z, &s, fd) == 0)
 			continue;
 		if (n > 0)
@@ -450,9 +476,43 @@ static void on_said(evutil_socket_t from, short what, void *arg)
 			close(fd);
 		ended(z);
 	}
+	return z->state != STATE_DEAD;
+}
+
+static void on_said(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)hear_some(arg);
+}
+
+/* What it said last counts; what it forked and lives on may say more without end. */
+static void on_died(evutil_socket_t fd, short what, void *arg)
+{
+	struct zygote *z = arg;
+
+	(void)fd;
+	(void)what;
+	for (int i = 0; i < LAST_BATCHES && hear_some(z); i++)
+		;
+	ended(z);
 }
 
 /* --- zygotes: their start ------------------------------------------------------------------- */
+
+static int watch_end(struct zygote *z)
+{
+	z->pidfd = (int)syscall(SYS_pidfd_open, z->pid, 0U);
+	z->died = z->pidfd < 0 ? NULL : event_new(z->engine->base, z->pidfd, EV_READ, on_died, z);
+	if (z->died && event_add(z->died, NULL) == 0)
+		return 0;
+	(void)kill(z->pid, SIGKILL);
+	if (z->died)
+		event_free(z->died);
+	if (z->pidfd >= 0)
+		close(z->pidfd);
+	return -1;
+}
 
 static int zygote_fork(struct zygote *z, int theirs)
 {
@@ -465,7 +525,8 @@ static int zygote_fork(struct zygote *z, int theirs)
 	z->pid = fork();
 	if (z->pid == 0)
 		zygote_main(&e->dirs, theirs, z->number, self);
-	return z->pid < 0 ? -1 : 0;
+	z->group = z->pid;
+	return z->pid < 0 ? -1 : watch_end(z);
 }
 
 static int start_one(struct engine *e)

@@ -101,6 +101,15 @@ static void on_child(int signal_number)
 	(void)signal_number; /* it ends the wait */
 }
 
+/*
+ * A process group that nothing it forks can leave: all of that ends with one signal. First of
+ * all, since files of signatures may be hostile too.
+ */
+static int shut_group(void)
+{
+	return setpgid(0, 0) == 0 ? amp_seccomp_seal(AMP_SYS_LOOP | AMP_SYS_LOADING) : -1;
+}
+
 static int become_zygote(int fd, pid_t parent)
 {
 	struct sigaction act = {.sa_handler = on_child};
@@ -340,7 +349,7 @@ void zygote_main(const struct engine_dirs *dirs, int fd, uint64_t number, pid_t 
 	uintptr_t memory;
 
 	z.dirs = dirs;
-	if (become_zygote(fd, parent) != 0)
+	if (become_zygote(fd, parent) != 0 || shut_group() != 0)
 		_exit(EXIT_WALL);
 	adapter_listen(say_log, NULL);
 	memory = next_memory();

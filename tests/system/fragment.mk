@@ -5,3 +5,4 @@ include tests/system/walls.mk
 include tests/system/hostile.mk
 include tests/system/step.mk
 include tests/system/engine_seam.mk
+include tests/system/zygote_seam.mk

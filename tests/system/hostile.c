@@ -57,6 +57,7 @@ static struct hostile {
 	enum amp_role_id role;
 	char dir[PATH_MAX];
 	int go;
+	int pid; /* as the host counts */
 	struct event *look;
 	struct link links[LINKS];
 	struct link worker;
@@ -218,7 +219,7 @@ static void obey_if_mine(const char *line)
 	char *end;
 	long pid = strtol(line, &end, 10);
 
-	if (pid == (long)getpid() && *end == ' ')
+	if (pid == h.pid && *end == ' ')
 		obey(end + 1);
 }
 
@@ -476,7 +477,7 @@ static void on_link(struct amp_room *room, enum amp_role_id role, unsigned insta
 		tell_empty_list(l->channel);
 	if (h.role == AMP_ROLE_ENGINE && role == AMP_ROLE_SCAN)
 		tell_engine_is_ready(l->channel);
-	amp_info("hostile: pid %d link %s generation %u", (int)getpid(), label, generation);
+	amp_info("hostile: pid %d link %s generation %u", h.pid, label, generation);
 }
 
 static int on_cli_status(struct amp_channel *client, struct amp_message *m, void *arg)
@@ -496,6 +497,15 @@ static const struct amp_dispatch cli_rows[] = {
 	{AMP_MSG_CLI_STATUS, &amp__cli_status__descriptor, 0, 0, 0, 0, on_cli_status},
 };
 
+/* As who writes commands knows us: our own number for it is another where pids are the room's own. */
+static int host_pid(void)
+{
+	char text[16] = "";
+	ssize_t n = readlink("/proc/self", text, sizeof(text) - 1);
+
+	return n > 0 ? (int)strtol(text, NULL, 10) : 0;
+}
+
 static int open_room(struct amp_room *room, const Amp__Conf *conf)
 {
 	char path[PATH_MAX + 16], *slash;
@@ -503,6 +513,7 @@ static int open_room(struct amp_room *room, const Amp__Conf *conf)
 
 	(void)conf;
 	h.room = room;
+	h.pid = host_pid();
 	h.dir[n > 0 ? n : 0] = '\0';
 	slash = strrchr(h.dir, '/');
 	if (slash)
@@ -524,7 +535,7 @@ static int ready(struct amp_room *room)
 	h.look = event_new(amp_room_base(room), -1, EV_PERSIST, look, NULL);
 	if (!h.look || event_add(h.look, &often) < 0)
 		return -1;
-	amp_info("hostile: pid %d ready", (int)getpid());
+	amp_info("hostile: pid %d ready", h.pid);
 	return 0;
 }
 

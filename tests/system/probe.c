@@ -24,11 +24,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -315,7 +317,8 @@ static pid_t start_room(struct run *r, bool drop)
 	name_directories(&r->scene);
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -1;
-	pid = fork();
+	pid = r->scene.role->processes ? (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0L, 0L, 0L, 0L)
+				       : fork(); /* as ampmon/spawn.c */
 	if (pid == 0) {
 		dup2(ends[1], AMP_FD_LOG);
 		prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0L, 0L, 0L);

@@ -662,6 +662,148 @@ static void test_zygote_passes_too_much(void **state)
 	close(pair[1]);
 }
 
+/* From here on the zygote in use says and hears what we do; it is there, or it would be seen to end. */
+static int stand_in(int *kept)
+{
+	int pair[2];
+
+	start_ready();
+	*kept = fcntl(e.in_use->fd, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	event_del(e.in_use->readable);
+	assert_true(dup2(pair[0], e.in_use->fd) >= 0);
+	assert_int_equal(event_add(e.in_use->readable, NULL), 0);
+	close(pair[0]);
+	e.failures = UINT_MAX / 2; /* none is loaded again soon */
+	return pair[1];
+}
+
+static void say_of_worker(int fd, enum zygote_kind kind, uint64_t serial, pid_t pid)
+{
+	struct zygote_said s = {.kind = kind, .serial = serial, .pid = pid, .number = ENOMEM};
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {.room = {0}};
+	struct iovec v = {&s, sizeof(s)};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+	const int passed = STDIN_FILENO;
+
+	if (kind == ZYGOTE_WORKER) {
+		m.msg_control = &control;
+		m.msg_controllen = sizeof(control);
+		CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
+		CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
+		CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(sizeof(passed));
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &passed, sizeof(passed));
+	}
+	assert_int_equal(sendmsg(fd, &m, MSG_NOSIGNAL), (ssize_t)sizeof(s));
+}
+
+static void test_zygote_tells_of_itself(void **state)
+{
+	int fd, kept;
+
+	(void)state;
+	fd = stand_in(&kept);
+	fleet_spawn(&e, 1);
+	say_of_worker(fd, ZYGOTE_WORKER, 1, e.in_use->pid);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__LOADING && !e.zygotes);
+	assert_int_equal(heard.workers, 0);
+	close(fd);
+	close(kept);
+}
+
+static void test_zygote_tells_of_one_twice(void **state)
+{
+	const pid_t any = 1 << 22; /* no pid at all */
+	int fd, kept;
+
+	(void)state;
+	fd = stand_in(&kept);
+	fleet_spawn(&e, 2);
+	say_of_worker(fd, ZYGOTE_WORKER, 1, any);
+	AWAIT(heard.workers == 1);
+	say_of_worker(fd, ZYGOTE_WORKER, 2, any);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__LOADING && !e.zygotes);
+	assert_int_equal(heard.workers, 1);
+	assert_int_equal(heard.gone_count, 1);
+	close(fd);
+	close(kept);
+}
+
+/* What was announced is told to be gone, and no other way. */
+static void test_zygote_takes_a_worker_back(void **state)
+{
+	int fd, kept;
+
+	(void)state;
+	fd = stand_in(&kept);
+	fleet_spawn(&e, 1);
+	say_of_worker(fd, ZYGOTE_WORKER, 1, 1 << 22);
+	AWAIT(heard.workers == 1);
+	say_of_worker(fd, ZYGOTE_FAILED, 1, 0);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__LOADING && !e.zygotes);
+	assert_int_equal(heard.gone_count, 1);
+	assert_int_equal(heard.gone[0], 1);
+	close(fd);
+	close(kept);
+}
+
+/* Once is no matter, for long it is. */
+static void test_zygote_makes_no_workers(void **state)
+{
+	int fd, kept;
+
+	(void)state;
+	fd = stand_in(&kept);
+	fleet_spawn(&e, 1);
+	say_of_worker(fd, ZYGOTE_FAILED, 1, 0);
+	AWAIT(e.workers[0].serial == 2);
+	assert_int_equal(heard.state, AMP__ENGINE_STATE__STATE__READY);
+	e.in_use->failing_ns -= 10 * AMP_NS_PER_SEC;
+	say_of_worker(fd, ZYGOTE_FAILED, 2, 0);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__LOADING && !e.zygotes);
+	close(fd);
+	close(kept);
+}
+
+static void test_zygote_does_not_answer(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	start_ready();
+	pid = e.in_use->pid;
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	fleet_spawn(&e, 2);
+	e.workers[1].asked_ns -= 10 * AMP_NS_PER_SEC;
+	AWAIT(heard.generation == 2);
+	assert_int_equal(kill(pid, 0), -1);
+	fleet_spawn(&e, 1);
+	AWAIT(heard.workers >= 1);
+	assert_scans(0);
+}
+
+/* All its group, that is: who is no worker too. */
+static void test_zygote_leaves_others(void **state)
+{
+	pid_t group, other;
+
+	(void)state;
+	start_ready();
+	group = e.in_use->pid;
+	AWAIT(getpgid(group) == group);
+	other = fork();
+	if (other == 0)
+		for (;;)
+			(void)poll(NULL, 0, 1000);
+	assert_int_equal(setpgid(other, group), 0);
+	kill(group, SIGKILL);
+	AWAIT(heard.generation == 2);
+	assert_int_equal(kill(other, 0), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -682,6 +824,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_after, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_zygote_passes_too_much, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_tells_of_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_tells_of_one_twice, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_takes_a_worker_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_makes_no_workers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_does_not_answer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_leaves_others, setup, teardown),
 	};
 
 	if (amp_sha256_setup() != 0 || adapter_setup() != 0 ||

@@ -36,6 +36,7 @@ REASONS = {
     "RestrictNamespaces=~mnt": ROOMS + " (ampcloudd sees nothing but its database)",
     "RestrictNamespaces=~net": ROOMS + " (empty ones)",
     "RestrictNamespaces=~ipc": ROOMS,
+    "RestrictNamespaces=~pid": "ampmon makes ampengine's own: what it forked ends with it",
     "RestrictNamespaces=~uts": ROOMS,
     "RestrictAddressFamilies=~AF_UNIX": "the sockets of `ampcli`, and systemd's own",
     "RestrictSUIDSGID=": "`ampcli quarantine restore --keep-privileges` gives a file's set-uid bit back",
