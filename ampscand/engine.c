@@ -46,7 +46,14 @@ enum engine_state engine_state(const struct scand *s)
 
 	if (!s->engine_there || !s->engine || !s->rules || !s->rules->engine)
 		return ENGINE_OFF;
+	if (s->engine->starved && engine_says_ready(s))
+		return ENGINE_LOADING; /* what it misses is judged when it works again */
 	return s->engine->state ? states[s->engine->state->state] : ENGINE_LOADING;
+}
+
+bool engine_says_ready(const struct scand *s)
+{
+	return s->engine->state && s->engine->state->state == AMP__ENGINE_STATE__STATE__READY;
 }
 
 uint64_t engine_generation(const struct scand *s)
@@ -99,6 +106,10 @@ void engine_changed(struct scand *s)
 		repair_missed(s);
 	else if (state != ENGINE_LOADING)
 		s->engine->missed_ns = 0; /* it will not come for that */
+	if (state != ENGINE_READY)
+		s->engine->looked_ns = s->engine->waited_on_ns = 0;
+	if (s->engine->starved)
+		engine_tick_later(s);
 	scans_engine_changed(s);
 	scand_pump_later(s);
 }
@@ -294,6 +305,43 @@ void engine_trouble(struct scand *s, const char *what)
 	amp_room_fault(s->room, AMP_FAULT_ENGINE, true, what);
 }
 
+/* A zygote that makes no worker may have no memory for it, and is ended by ampengine, again and
+ * again; an ampengine that leaves it at that does not work. */
+void engine_starved(struct scand *s, bool accuse)
+{
+	struct engine *e = s->engine;
+
+	e->starved = true;
+	engine_trouble(s, "no process of it takes what waits; the lists alone judge until one does");
+	e->starved_trouble_ns = e->trouble_ns;
+	engine_changed(s);
+	if (accuse)
+		amp_room_hostile(s->room, AMP_ROLE_ENGINE, 0, e->link_generation,
+				 "none of its processes takes what waits");
+}
+
+void engine_revived(struct scand *s)
+{
+	struct engine *e = s->engine;
+
+	if (!e->starved)
+		return;
+	e->starved = false;
+	e->waited_ns = 0;
+	engine_changed(s);
+}
+
+void engine_served(struct scand *s)
+{
+	struct engine *e = s->engine;
+
+	if (e->starved_trouble_ns && e->starved_trouble_ns == e->trouble_ns) {
+		e->trouble_ns = 0;
+		amp_room_fault(s->room, AMP_FAULT_ENGINE, false, "");
+	}
+	e->starved_trouble_ns = 0;
+}
+
 void engine_look(struct scand *s)
 {
 	struct engine *e = s->engine;
@@ -336,6 +384,8 @@ static const char *state_name(const struct scand *s)
 					    [ENGINE_LOADING] = "loading",
 					    [ENGINE_READY] = "ready"};
 
+	if (s->engine->starved && engine_says_ready(s) && engine_state(s) == ENGINE_LOADING)
+		return "failing";
 	return names[engine_state(s)];
 }
 

@@ -575,6 +575,7 @@ static void note_work(struct scand *s, const struct worker *w, const struct scan
 	uint64_t ours = (uint64_t)(amp_clock_monotonic() - w->since_ns);
 
 	s->engine->scans++;
+	engine_served(s);
 	amp_counter_add(&count_scans, 1);
 	amp_counter_add(&count_request_us, (ours + 500) / 1000);
 	if (c->demand)

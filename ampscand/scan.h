@@ -111,9 +111,15 @@ struct engine {
 	int64_t trouble_ns;	/* monotonic: the fault was raised; 0: it is not */
 	struct worker *workers;
 	uint64_t serial;	       /* of the last worker */
-	uint64_t asked, came;	       /* workers */
+	uint64_t asked, came;	       /* workers; what did not come in time is not awaited any more */
 	int64_t asked_ns[WORKERS_MAX]; /* when each was, by its number */
-	int64_t asked_until_ns;	       /* then what did not come is not awaited any more */
+	unsigned may_come;	       /* those that are late with them */
+	bool none_came;		       /* in time, of the last that was awaited */
+	int64_t looked_ns;	       /* content waited then, and more could be at work; 0: it does not */
+	int64_t waited_ns;	       /* so long, since a worker took something */
+	int64_t waited_on_ns;	       /* of that, since it said that it is ready */
+	bool starved;		       /* no worker takes anything: the lists alone judge until one comes */
+	int64_t starved_trouble_ns;    /* trouble_ns as it was raised for that; 0: one serves */
 	struct event *timer;	       /* of deadlines, while there are any */
 	uint64_t scans, deaths;
 	unsigned sample; /* one clean word in so many is looked at by another; 0: none */
@@ -122,6 +128,10 @@ struct engine {
 /* engine.c */
 void engine_trouble(struct scand *s, const char *what); /* the fault */
 void engine_tick_later(struct scand *s);		/* workers_tick() is called soon */
+void engine_starved(struct scand *s, bool accuse);	/* nothing it has takes what waits */
+void engine_revived(struct scand *s);			/* a worker came */
+void engine_served(struct scand *s);			/* it answered */
+bool engine_says_ready(const struct scand *s);		/* starved or not */
 
 /* workers.c */
 unsigned workers_max(const struct scand *s);

@@ -23,6 +23,8 @@
 #define GRACE_MS      5000U /* then it is killed from outside */
 #define SPAWN_NS      (5 * AMP_NS_PER_SEC)
 #define REST_NS	      (60 * AMP_NS_PER_SEC)
+#define PATIENCE_NS   (30 * AMP_NS_PER_SEC) /* ampengine ends a zygote that makes none after 10 s */
+#define STEP_NS	      AMP_NS_PER_SEC	    /* of a wait: what is more was our own sleep */
 #define MEMBERS_MAX   10000U
 #define RECURSION_MAX 17U
 #define UNPACKED      8U /* times the policy's largest: all that is unpacked of one file */
@@ -83,6 +85,7 @@ void workers_free(struct scand *s)
 	while (s->engine->workers)
 		worker_free(s->engine->workers);
 	s->engine->asked = s->engine->came = 0;
+	s->engine->may_come = 0;
 }
 
 /* -- ends -- */
@@ -203,13 +206,30 @@ static const struct amp_dispatch table[] = {
 	{AMP_MSG_SCAN_VERDICT, &amp__scan_verdict__descriptor, 4096, 0, 0, 0, on_verdict},
 };
 
-/* They come in the order in which they were asked for. */
-static void note_came(struct engine *e)
+/* What did not come in time was perhaps dropped: ampengine says nothing of that. */
+static unsigned awaited(const struct scand *s)
 {
-	int64_t since = e->asked_ns[e->came++ % WORKERS_MAX];
+	int64_t now = amp_clock_monotonic();
+	struct engine *e = s->engine;
+
+	for (; e->came < e->asked && now - e->asked_ns[e->came % WORKERS_MAX] >= SPAWN_NS; e->came++)
+		e->none_came = true;
+	return (unsigned)(e->asked - e->came);
+}
+
+/* They come in the order in which they were asked for. */
+static void note_came(struct scand *s)
+{
+	struct engine *e = s->engine;
 
 	amp_counter_add(&count_spawned, 1);
-	amp_counter_add(&count_spawn_us, (uint64_t)(amp_clock_monotonic() - since) / 1000);
+	e->may_come--;
+	if (awaited(s) > 0) {
+		int64_t since = e->asked_ns[e->came++ % WORKERS_MAX];
+
+		amp_counter_add(&count_spawn_us, (uint64_t)(amp_clock_monotonic() - since) / 1000);
+	}
+	e->none_came = false;
 }
 
 int workers_came(struct scand *s, struct amp_message *m)
@@ -222,9 +242,9 @@ int workers_came(struct scand *s, struct amp_message *m)
 	struct engine *e = s->engine;
 	struct worker *w;
 
-	if (e->came >= e->asked || msg->serial == 0 || find(s, msg->serial))
+	if (e->may_come == 0 || msg->serial == 0 || find(s, msg->serial))
 		return -1;
-	note_came(e);
+	note_came(s);
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return 0; /* its end is closed, so it leaves */
@@ -242,6 +262,7 @@ int workers_came(struct scand *s, struct amp_message *m)
 	if (!w->channel ||
 	    (e->state && (e->state->generation == 0 || msg->generation < e->state->generation)))
 		worker_retire(w);
+	engine_revived(s);
 	scand_pump_later(s);
 	return 0;
 }
@@ -345,6 +366,7 @@ void workers_send(struct worker *w, struct scan *c)
 	w->scan = c;
 	w->since_ns = amp_clock_monotonic();
 	w->deadline_ns = w->since_ns + (int64_t)(m.max_ms + GRACE_MS) * AMP_NS_PER_MS;
+	w->scand->engine->looked_ns = w->scand->engine->waited_ns = w->scand->engine->waited_on_ns = 0;
 	c->worker = w;
 	engine_tick_later(w->scand);
 }
@@ -360,17 +382,10 @@ static void spawn(struct scand *s, unsigned n)
 	m.count = n;
 	if (n == 0 || amp_channel_send(e->channel, AMP_MSG_SPAWN, 0, &m.base, NULL, 0) != 0)
 		return;
+	e->may_come = e->may_come + n < WORKERS_MAX ? e->may_come + n : WORKERS_MAX;
 	while (n-- > 0)
 		e->asked_ns[e->asked++ % WORKERS_MAX] = now;
-	e->asked_until_ns = now + SPAWN_NS;
 	engine_tick_later(s);
-}
-
-static unsigned awaited(const struct scand *s)
-{
-	const struct engine *e = s->engine;
-
-	return amp_clock_monotonic() < e->asked_until_ns ? (unsigned)(e->asked - e->came) : 0;
 }
 
 static unsigned in_state(const struct scand *s, enum worker_state state)
@@ -393,6 +408,34 @@ static struct worker *longest_idle(const struct scand *s, enum worker_state stat
 	return found;
 }
 
+/* What waits is counted from here on, or not any more. */
+static void note_waiting(struct scand *s, bool waits)
+{
+	struct engine *e = s->engine;
+
+	if (!waits)
+		e->looked_ns = 0;
+	else if (!e->looked_ns)
+		e->looked_ns = amp_clock_monotonic();
+	if (waits)
+		engine_tick_later(s);
+}
+
+static void add_wait(struct scand *s, int64_t now)
+{
+	struct engine *e = s->engine;
+	int64_t passed = now - e->looked_ns;
+
+	if (!e->looked_ns)
+		return;
+	passed = passed < STEP_NS ? passed : STEP_NS;
+	e->looked_ns = now;
+	e->waited_ns += passed;
+	e->waited_on_ns += passed;
+	if (e->waited_ns >= PATIENCE_NS)
+		engine_starved(s, e->waited_on_ns >= PATIENCE_NS);
+}
+
 /* Fresh ones for what waits, and one in reserve. */
 void workers_want(struct scand *s, unsigned waiting)
 {
@@ -404,8 +447,10 @@ void workers_want(struct scand *s, unsigned waiting)
 
 	if (!s->engine->channel || engine_state(s) != ENGINE_READY)
 		return;
+	note_waiting(s, waiting > 0 && in_state(s, WORKER_BUSY) < max);
 	spawn(s, wanted < room ? wanted : room);
-	if (!waiting || fresh || room || in_state(s, WORKER_LEAVING))
+	/* There may be memory for fewer than there may be. */
+	if (!waiting || fresh || (room && !s->engine->none_came) || in_state(s, WORKER_LEAVING))
 		return;
 	/* Those there are have had the other class, their share of bytes, or a word in the case. */
 	idle = longest_idle(s, WORKER_IDLE);
@@ -485,9 +530,13 @@ static struct worker *find_overdue(const struct scand *s, int64_t now)
 void workers_tick(struct scand *s)
 {
 	int64_t now = amp_clock_monotonic();
-	bool more = now < s->engine->asked_until_ns && s->engine->asked > s->engine->came;
 	struct worker *w;
+	bool more;
 
+	add_wait(s, now);
+	if (s->engine->starved && s->engine->channel && engine_says_ready(s) && awaited(s) == 0)
+		spawn(s, 1); /* is there one again? */
+	more = awaited(s) > 0;
 	while ((w = find_overdue(s, now)))
 		overdue(w);
 	for (w = s->engine->workers; w; w = w->next)

@@ -81,8 +81,9 @@ static const struct amp_fault_info table[AMP_FAULT_MAX] = {
 		 "directory of `definitions` in ampmon.conf; see `ampcli definitions`"},
 	[AMP_FAULT_ENGINE] =
 		{AMP_FAULT_ENGINE, AMP_FAULT_WARNING,
-		 "the offline engine dies over files, or its processes disagree",
-		 "see ampscand's log for the files; what they judged is judged again; report it"},
+		 "the offline engine does not work, dies over files, or its processes disagree",
+		 "see ampscand's log for the files, and ampengine's; is there memory for its processes? "
+		 "What they judged or missed is judged again; report it"},
 	[AMP_FAULT_FOUNDATION] =
 		{AMP_FAULT_FOUNDATION, AMP_FAULT_CRITICAL,
 		 "a signature convicts a file that this machine stands on; nothing was done to it",

@@ -409,6 +409,99 @@ def case_a_worker_keeps_the_copies_it_is_handed():
         slots.end()
 
 
+# -- a zygote -----------------------------------------------------------------------------------------
+
+
+class Zygotes:
+    """A suite whose zygotes do what a file beside the signatures says, until it is taken away."""
+
+    def __init__(self, name, word):
+        top = "%s/%s" % (harness.BASE, name)
+        self.top = harness.mount_tmpfs(top + "-w")
+        self.file = write(harness.definitions(top + "-definitions") + "/seam." + word, b"")
+        self.suite = harness.Suite(harness.BASE, [self.top], name=name, mode="audit", engine="on",
+                                   definitions=[os.path.dirname(self.file)],
+                                   programs={"ampengine": "tests/system/ampengine-zygotes"})
+        self.suite.start()
+        self.suite.wait_engine()
+
+    def room(self):
+        return self.suite.engine()[0]
+
+    def replace_room(self):
+        old = self.room()
+        os.kill(old, 9)
+        wait_for("another room", lambda: self.room() not in (None, old))
+
+    def processes(self):
+        """All of the engine, whoever's children."""
+        return [p for p in os.listdir("/proc") if p.isdigit() and self._program(p) == self.suite.bin + "/ampengine"]
+
+    @staticmethod
+    def _program(pid):
+        try:
+            return os.readlink("/proc/%s/exe" % pid)
+        except OSError:
+            return None
+
+    def fault(self):
+        return self.suite.fault(20)
+
+
+def makes_no_workers(word):
+    z = Zygotes("zygote-" + word, word)
+    try:
+        path = write(z.top + "/bad", harness.infected(word))
+        # A zygote is given 10 s, and one after the other is; the wait is bounded all the same.
+        wait_for("the fault", z.fault, 75)
+        check(z.suite.status()["engine"]["state"] != "ready", "status: %r" % z.suite.status()["engine"])
+        wait_for("no event to wait", lambda: z.suite.status().get("jobs") == 0, 10)
+        check(not z.suite.detections(path), "detected by nobody")
+        os.unlink(z.file)
+        z.replace_room()
+        z.suite.wait_detected(path, 30)
+        wait_for("the fault to go", lambda: not z.fault(), 10)
+        check(z.suite.status()["engine"]["state"] == "ready", "status: %r" % z.suite.status()["engine"])
+    finally:
+        z.suite.cleanup()
+
+
+def case_a_zygote_has_no_memory_for_workers():
+    makes_no_workers("nofork")
+
+
+def case_a_zygote_hangs_over_a_worker():
+    makes_no_workers("hang")
+
+
+def survivors(name, end):
+    """It forked what is no worker. end(z) ends it or its room; then all of that is gone, and workers come."""
+    z = Zygotes(name, "many")
+    try:
+        wait_for("its forks", lambda: len(z.processes()) > 24)
+        os.unlink(z.file)
+        end(z)
+        wait_for("what it forked to end", lambda: len(z.processes()) < 12, 5)
+        z.suite.wait_detected(write(z.top + "/bad", harness.infected(name)), 10)
+    finally:
+        z.suite.cleanup()
+
+
+def case_what_a_zygote_forked_ends_with_it():
+    def kill_zygotes(z):
+        room, zygotes = z.suite.engine()
+        for pid in zygotes:
+            os.kill(pid, 9)
+        wait_for("another zygote", lambda: set(z.suite.engine()[1]) - set(zygotes))
+        check(z.room() == room, "the room died")
+
+    survivors("forked", kill_zygotes)
+
+
+def case_what_a_zygote_forked_ends_with_the_room():
+    survivors("forked-room", Zygotes.replace_room)
+
+
 def case_nothing_was_left_unjudged():
     """After all of it: an infected file is found."""
     suite.wait_ready()

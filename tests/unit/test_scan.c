@@ -614,6 +614,88 @@ static void test_hostile_worker(void **state)
 	hostile_worker('W');
 }
 
+/* One has a worker in hand, one waits, and none comes. */
+static struct fake *without_workers(void)
+{
+	struct fake *f = fake_start(true);
+
+	f->no_spawn = true;
+	f->g->each = true;
+	f->g->content = 'S';
+	rig_write(f->g, 20, "name");
+	rig_until(f->g, &f->scans, 1);
+	rig_write(f->g, 21, "other");
+	rig_run(f->g, 50);
+	return f;
+}
+
+static void asked_before(struct fake *f, int64_t ns)
+{
+	for (size_t i = 0; i < WORKERS_MAX; i++)
+		f->g->s->engine->asked_ns[i] -= ns;
+	rig_run(f->g, 600);
+}
+
+/* What ampengine drops it says nothing of: it is asked for again, also while others are awaited. */
+static void test_dropped(void **state)
+{
+	struct fake *f = without_workers();
+	size_t spawned = f->spawned;
+
+	(void)state;
+	f->no_spawn = false;
+	asked_before(f, AMP_NS_PER_SEC);
+	assert_int_equal(f->spawned, spawned);
+	asked_before(f, 4 * AMP_NS_PER_SEC);
+	assert_true(f->spawned > spawned);
+	assert_int_equal(f->scans, 2);
+	/* Late is not unasked. */
+	fake_spawn(f);
+	rig_run(f->g, 20);
+	assert_int_equal(f->g->room.hostile, 0);
+	fake_free(f);
+}
+
+/* Nothing waits for ever for a worker: the lists alone judge, and it is judged again later. */
+static void test_starved(void **state)
+{
+	struct fake *f = without_workers();
+	struct engine *e = f->g->s->engine;
+	uint64_t missed = COUNTED("missed");
+
+	(void)state;
+	e->waited_ns += 30 * AMP_NS_PER_SEC;
+	rig_run(f->g, 400);
+	assert_int_equal(f->g->room.fault, AMP_FAULT_ENGINE);
+	assert_int_equal(f->g->room.hostile, 0); /* it may have said that it is not ready meanwhile */
+	assert_int_equal(engine_state(f->g->s), ENGINE_LOADING);
+	rig_run(f->g, 2100);
+	assert_int_equal(f->g->s->occurrences, 1);
+	assert_int_equal(COUNTED("missed"), missed + 1);
+	assert_true(engine_missed_since(f->g->s) > 0);
+	f->no_spawn = false;
+	asked_before(f, 5 * AMP_NS_PER_SEC);
+	assert_int_equal(engine_state(f->g->s), ENGINE_READY);
+	assert_true(e->trouble_ns > 0);
+	fake_honest(fake_find(f, f->last[0]), 1, 'C');
+	until_done(f);
+	assert_true(e->trouble_ns == 0);
+	fake_free(f);
+}
+
+/* Ready all the time, and nothing comes of it. */
+static void test_idle_engine(void **state)
+{
+	struct fake *f = without_workers();
+
+	(void)state;
+	f->g->s->engine->waited_ns = f->g->s->engine->waited_on_ns = 30 * AMP_NS_PER_SEC;
+	rig_run(f->g, 400);
+	assert_int_equal(f->g->room.hostile, 1);
+	assert_int_equal(f->g->room.hostile_role, AMP_ROLE_ENGINE);
+	fake_free(f);
+}
+
 static void refuse(const struct fake *f)
 {
 	assert_int_equal(f->g->room.hostile, 1);
@@ -1108,6 +1190,9 @@ int main(void)
 		cmocka_unit_test(test_found),
 		cmocka_unit_test(test_definitions),
 		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_dropped),
+		cmocka_unit_test(test_starved),
+		cmocka_unit_test(test_idle_engine),
 		cmocka_unit_test(test_crowd),
 		cmocka_unit_test(test_crowd_events),
 		cmocka_unit_test(test_crowd_left),
