@@ -306,65 +306,6 @@ def case_a_broken_set_is_refused():
     expect_found("mended")
 
 
-def odd_ones(top):
-    """What has a signature file's name and would keep libclamav reading for ever: (name, make, remove)."""
-    def link_to_a_pipe(path):
-        os.mkfifo(top + "/a-pipe")
-        os.symlink("a-pipe", path)
-
-    def and_the_pipe(path):
-        os.unlink(path)
-        os.unlink(top + "/a-pipe")
-
-    return (("x.ndb", os.mkfifo, os.unlink), ("X.NDB", os.mkfifo, os.unlink), (".ndb", os.mkfifo, os.unlink),
-            ("link.hdb", link_to_a_pipe, and_the_pipe), ("directory.ldb", os.mkdir, os.rmdir))
-
-
-def case_what_is_no_file_among_signatures():
-    """Nobody waits for a pipe: the ones in use stay, the fault names it, and when it is gone what was put beside it loads."""
-    top = harness.definitions(harness.BASE + "/odd")
-    another(top)
-    for i, (name, make, remove) in enumerate(odd_ones(top)):
-        data = b"known beside %s\n" % name.encode()
-        before = suite.definitions()["generation"]
-        make(top + "/" + name)
-        fault = wait_for("the fault", lambda: suite.fault(19))
-        check(name in fault, "fault: %r" % fault)
-        harness.put("%s/beside-%d.hdb" % (top, i), harness.md5_line(data, "Amp.Test.Beside") + "\n")
-        expect_found("beside-%d" % i)
-        time.sleep(4)
-        doc = suite.definitions()
-        check(doc["state"] == "ready" and doc["generation"] == before and suite.fault(19), "%s: %r" % (name, doc))
-        remove(top + "/" + name)
-        suite.wait_engine(before + 1)
-        wait_for("the fault to clear", lambda: not suite.fault(19))
-        suite.wait_detected(write("%s/beside-%d" % (w, i), data))
-
-
-def case_what_is_no_file_at_the_start():
-    top = harness.definitions(harness.BASE + "/odd-start")
-    os.mkfifo(top + "/x.ndb")
-    another(top)
-    fault = wait_for("the fault", lambda: suite.fault(19))
-    check("x.ndb" in fault and suite.definitions()["state"] == "none", "fault %r, %r" % (fault, suite.definitions()))
-    path = write(w + "/before-the-start", harness.infected("odd"))
-    suite.wait_idle()
-    check(not suite.detections(path), "found without signatures")
-    suite.reload()
-    time.sleep(2)
-    check(suite.definitions()["state"] == "none" and suite.fault(19), "after a reload: %r" % suite.definitions())
-    os.unlink(top + "/x.ndb")
-    suite.wait_engine()
-    wait_for("the fault to clear", lambda: not suite.fault(19))
-    suite.wait_detected(again(path))
-
-
-def another(top):
-    global suite
-    suite.stop()
-    suite = new_suite(harness.BASE, os.path.basename(top), dirs=[top])
-
-
 WRITER = r"""
 import os, sys, time
 w, n, body = sys.argv[1], int(sys.argv[2]), sys.argv[3].encode()
@@ -444,6 +385,66 @@ def case_reload_after():
     suite.wait_engine(2)
     suite.wait_ready()
     expect_all_of(w + "/reload-after", 500)
+
+
+def odd_ones(top):
+    """What has a signature file's name and would keep libclamav reading for ever: (name, make, remove)."""
+    def link_to_a_pipe(path):
+        os.mkfifo(top + "/a-pipe")
+        os.symlink("a-pipe", path)
+
+    def and_the_pipe(path):
+        os.unlink(path)
+        os.unlink(top + "/a-pipe")
+
+    return (("x.ndb", os.mkfifo, os.unlink), ("X.NDB", os.mkfifo, os.unlink), (".ndb", os.mkfifo, os.unlink),
+            ("link.hdb", link_to_a_pipe, and_the_pipe), ("directory.ldb", os.mkdir, os.rmdir))
+
+
+def case_what_is_no_file_among_signatures():
+    """Nobody waits for a pipe: the ones in use stay, the fault names it, and when it is gone what was put beside it loads."""
+    top = harness.definitions(harness.BASE + "/odd")
+    another(top)
+    suite.wait_engine()
+    for i, (name, make, remove) in enumerate(odd_ones(top)):
+        data = b"known beside %s\n" % name.encode()
+        before = suite.definitions()["generation"]
+        make(top + "/" + name)
+        fault = wait_for("the fault", lambda: suite.fault(19))
+        check(name in fault, "fault: %r" % fault)
+        harness.put("%s/beside-%d.hdb" % (top, i), harness.md5_line(data, "Amp.Test.Beside") + "\n")
+        expect_found("beside-%d" % i)
+        time.sleep(4)
+        doc = suite.definitions()
+        check(doc["state"] == "ready" and doc["generation"] == before and suite.fault(19), "%s: %r" % (name, doc))
+        remove(top + "/" + name)
+        suite.wait_engine(before + 1)
+        wait_for("the fault to clear", lambda: not suite.fault(19))
+        suite.wait_detected(write("%s/beside-%d" % (w, i), data))
+
+
+def case_what_is_no_file_at_the_start():
+    top = harness.definitions(harness.BASE + "/odd-start")
+    os.mkfifo(top + "/x.ndb")
+    another(top)
+    fault = wait_for("the fault", lambda: suite.fault(19))
+    check("x.ndb" in fault and suite.definitions()["state"] == "none", "fault %r, %r" % (fault, suite.definitions()))
+    path = write(w + "/before-the-start", harness.infected("odd"))
+    suite.wait_idle()
+    check(not suite.detections(path), "found without signatures")
+    suite.reload()
+    time.sleep(2)
+    check(suite.definitions()["state"] == "none" and suite.fault(19), "after a reload: %r" % suite.definitions())
+    os.unlink(top + "/x.ndb")
+    suite.wait_engine()
+    wait_for("the fault to clear", lambda: not suite.fault(19))
+    suite.wait_detected(again(path))
+
+
+def another(top):
+    global suite
+    suite.stop()
+    suite = new_suite(harness.BASE, os.path.basename(top), dirs=[top])
 
 
 # -- without -----------------------------------------------------------------------
