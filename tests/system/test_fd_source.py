@@ -174,7 +174,7 @@ def case_fat_is_watched_by_descriptor():
     if harness.run("mount", "-o", "loop", image, fat, check=False).returncode:
         raise harness.Skip("this kernel has no vfat")
     (forced or suite).stop()
-    s = harness.Suite(base_dir, [fat], name="fat")
+    s = harness.Suite(base_dir, [fat], name="of-fat")
     try:
         s.block(LISTED, "Test.Fd")
         s.start()
