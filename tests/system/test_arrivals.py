@@ -7,6 +7,7 @@ under Audit the same with nothing killed.
 
 import ctypes
 import mmap
+import itertools
 import os
 import shutil
 import subprocess
@@ -240,10 +241,16 @@ def written_by_a_name_that_goes(d, old, name):
     os.unlink("%s/%s" % (d, name))
 
 
+numbers = itertools.count(1)  # each file has a name of its own, wherever it is
+
+
 @everywhere
 def by_a_name_like_a_nameless_files(d):
     """O_TMPFILE's files have names like "#17". A file of that name which is gone may have others."""
-    for n in range(10):
+    if d.startswith(where["overlay"][0]) and harness.kernel() < (6, 3):
+        return [], None  # events by descriptor have no name but this one (docs/threat-model.md)
+    for _ in range(10):
+        n = next(numbers)
         old, name = "old-%d" % n, "#%d" % n
         written_by_a_name_that_goes(d, old, name)
         ends = tuple("/%s/%s" % (os.path.basename(d), x) for x in (old, name))
