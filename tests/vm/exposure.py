@@ -14,7 +14,7 @@ import re
 import sys
 
 DOCUMENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "systemd.md")
-BOUND = 4.6  # of 10; what is above it was not there when it was set
+BOUND = 4.7  # of 10; what is above it was not there when it was set
 MOUNTS = "*mounts*"  # explained in HEAD
 ROOMS = "ampmon makes the rooms' own"
 # What `systemd-analyze` calls it: why it stays.
