@@ -9,22 +9,10 @@
 #include "superblock.h"
 
 #include <linux/magic.h>
-#include <string.h>
 #include <sys/statfs.h>
-
-/* fs/btrfs/export.h: objectid, root_objectid, gen. */
-#define FID_TYPE    0x4d /* FILEID_BTRFS_WITHOUT_PARENT */
-#define FID_SIZE    20U
-#define FID_ROOT_AT sizeof(uint64_t)
 
 #define TOP_SUBVOLUME	5U   /* BTRFS_FS_TREE_OBJECTID */
 #define FIRST_SUBVOLUME 256U /* BTRFS_FIRST_FREE_OBJECTID */
-
-/* What an id does to an fsid: its high half goes into val[0], our low half. */
-static uint64_t halves_changed(uint64_t x)
-{
-	return x << 32 | x >> 32;
-}
 
 /* Ids count up from 256. The UUIDs of two file systems differ by more than such a number. */
 static bool may_be_subvolume(uint64_t id)
@@ -32,24 +20,24 @@ static bool may_be_subvolume(uint64_t id)
 	return id == TOP_SUBVOLUME || (id >= FIRST_SUBVOLUME && id <= UINT32_MAX);
 }
 
-/* With the file's own subvolume taken out, `there` and fsid differ by the other one's id alone. */
-static bool same_btrfs(const struct amp_handle *h, uint64_t there, uint64_t fsid)
+static bool is_btrfs(int fd)
 {
-	uint64_t own;
+	struct statfs sf;
 
-	if (h->type != FID_TYPE || h->size != FID_SIZE)
-		return false;
-	memcpy(&own, h->bytes + FID_ROOT_AT, sizeof(own));
-	return may_be_subvolume(own) && may_be_subvolume(halves_changed(there ^ fsid) ^ own);
+	return fstatfs(fd, &sf) == 0 && (unsigned long)sf.f_type == BTRFS_SUPER_MAGIC;
 }
 
 bool superblock_is(int fd, const struct amp_handle *h, uint64_t fsid)
 {
-	struct statfs sf;
-	uint64_t there;
+	uint64_t there, both, id;
 
-	if (fstatfs(fd, &sf) != 0)
+	if (amp_fsid_of_fd(fd, &there) != 0)
 		return false;
-	there = amp_fsid_from_pair(sf.f_fsid.__val[0], sf.f_fsid.__val[1]);
-	return there == fsid || ((unsigned long)sf.f_type == BTRFS_SUPER_MAGIC && same_btrfs(h, there, fsid));
+	if (there == fsid)
+		return true;
+	both = amp_fsid_of_btrfs(there, h);
+	/* With the file's own subvolume taken out they differ by the other one's id alone, its halves
+	 * changed. */
+	id = (both ^ fsid) << 32 | (both ^ fsid) >> 32;
+	return both && may_be_subvolume(id) && is_btrfs(fd);
 }
