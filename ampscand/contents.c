@@ -3,10 +3,14 @@
  */
 #include "contents.h"
 
+#include "clock.h"
 #include "fileid.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define HOLD_NS	    (60 * AMP_NS_PER_SEC)
+#define HOLD_MAX_NS (24 * 3600 * AMP_NS_PER_SEC)
 
 /* The keyed hash of file ids: whoever makes files cannot fill one chain. */
 uint64_t contents_hash(const uint8_t sha256[AMP_SHA256_SIZE])
@@ -50,10 +54,20 @@ const struct content *contents_find(struct contents *c, const uint8_t sha256[AMP
 				    uint64_t generation)
 {
 	const struct content *e = find(c, sha256);
-
 	bool stays = e && e->result == CONTENT_INFECTED && !e->doubted;
+	bool over = e && e->result == CONTENT_UNSCANNABLE && amp_clock_monotonic() >= e->until_ns;
 
-	return stays || (e && e->generation == generation) ? e : NULL;
+	return stays || (e && e->generation == generation && !over) ? e : NULL;
+}
+
+static void hold(struct content *e, const struct content *old)
+{
+	int64_t ns = HOLD_NS;
+
+	e->failures = old && old->result == CONTENT_UNSCANNABLE ? old->failures + 1 : 1;
+	for (unsigned i = 1; i < e->failures && ns < HOLD_MAX_NS; i++)
+		ns *= 2;
+	e->until_ns = amp_clock_monotonic() + (ns < HOLD_MAX_NS ? ns : HOLD_MAX_NS);
 }
 
 const struct content *contents_store(struct contents *c, const uint8_t sha256[AMP_SHA256_SIZE],
@@ -68,6 +82,8 @@ const struct content *contents_store(struct contents *c, const uint8_t sha256[AM
 		free(copy);
 		return NULL;
 	}
+	if (result == CONTENT_UNSCANNABLE)
+		hold(e, old);
 	if (old) {
 		cache_remove(&c->cache, &old->node);
 		evict(&old->node, NULL);

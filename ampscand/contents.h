@@ -3,7 +3,9 @@
  *
  * Owns: SHA-256 -> result, signature, generation of the signatures, serial of the
  * worker. Clean words of an older generation are asked again when they are
- * needed; convictions stay. TOO_LARGE is never in it: that is the policy's matter.
+ * needed; convictions stay. That content is unscannable holds for a minute, and
+ * twice as long each time it turns out again: it may have been the machine's
+ * trouble. TOO_LARGE is never in it: that is the policy's matter.
  * Must not own: decisions; files (verdicts.h).
  */
 #ifndef AMPSCAND_CONTENTS_H
@@ -17,7 +19,7 @@ enum content_result {
 	CONTENT_CLEAN,
 	CONTENT_INFECTED,   /* two witnesses say so */
 	CONTENT_PARTIAL,    /* a limit was reached: never taken for clean */
-	CONTENT_UNSCANNABLE /* two workers died over it */
+	CONTENT_UNSCANNABLE /* each worker that looked at it came to harm */
 };
 
 struct content {
@@ -26,6 +28,8 @@ struct content {
 	enum content_result result;
 	uint64_t generation; /* of the signatures */
 	uint64_t worker;     /* serial: whose word it is; 0: nobody's who can be doubted */
+	int64_t until_ns;    /* monotonic, UNSCANNABLE: tried again after that */
+	unsigned failures;   /* likewise: so often in a row */
 	bool told;	     /* an event was recorded of it */
 	bool doubted;	     /* INFECTED: only as long as these signatures are in use */
 	char *name;	     /* INFECTED: signature; else what is to be told, or NULL */

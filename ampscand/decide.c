@@ -140,7 +140,7 @@ static bool tell(struct scand *s, struct occurrence *o, const struct amp_fileid 
 		return false;
 	snprintf(why, sizeof(why), "%s%s%s",
 		 partial ? "the engine reached a limit and found nothing before it"
-			 : "the engine failed on it twice",
+			 : "the engine failed on it",
 		 g->limit ? ": " : "", g->limit ? g->limit : "");
 	act_unjudged(s, o, file, partial ? "file_partial" : "file_unscannable", why);
 	return true;

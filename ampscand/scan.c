@@ -26,6 +26,7 @@
 #define COPIES_MAX 1024U /* in all: each is a descriptor */
 #define PAGE	   4096U
 #define FAILURES   2U
+#define KILLS	   5U /* where memory is short, and by whoever may: seldom the file's doing */
 #define LINKS_LOST 3U
 /* Readings that bring copies end within that, one after the other; or a reader hangs. */
 #define READING_NS (AMP_NS_PER_SEC / 2)
@@ -529,7 +530,7 @@ static void fail(struct scand *s, struct scan *c, const char *why)
 	char path[256], text[512];
 
 	amp_text_escape(o && o->path ? o->path : "", o && o->path ? strlen(o->path) : 0, path, sizeof(path));
-	snprintf(text, sizeof(text), "it failed on a file twice (%s): %s", why, path);
+	snprintf(text, sizeof(text), "it failed on a file (%s): %s", why, path);
 	engine_trouble(s, text);
 	scans_finish(s, c, CONTENT_UNSCANNABLE, engine_generation(s), 0, why);
 }
@@ -538,6 +539,14 @@ void scans_worker_failed(struct scand *s, struct scan *c, const char *why)
 {
 	if (++c->failures >= FAILURES)
 		fail(s, c, why);
+	else
+		scans_again(s, c, NEED_FRESH);
+}
+
+void scans_interrupted(struct scand *s, struct scan *c)
+{
+	if (++c->interrupted >= KILLS)
+		fail(s, c, "the process that looked at it was killed each time");
 	else
 		scans_again(s, c, NEED_FRESH);
 }

@@ -122,16 +122,36 @@ void worker_kill(struct worker *w, enum worker_end end)
 	leave(w, end);
 }
 
-/* What it had in hand goes to another. */
-static void failed(struct worker *w, const char *why)
+/* NULL: it had nothing in hand. */
+static struct scan *take_back(struct worker *w)
 {
 	struct scan *c = w->scan;
 
 	w->scan = NULL;
-	if (!c)
-		return;
-	c->worker = NULL;
-	scans_worker_failed(w->scand, c, why);
+	if (c)
+		c->worker = NULL;
+	return c;
+}
+
+/* What it had in hand goes to another. */
+static void failed(struct worker *w, const char *why)
+{
+	struct scan *c = take_back(w);
+
+	if (c)
+		scans_worker_failed(w->scand, c, why);
+}
+
+/* No crash ends in SIGKILL: it comes from outside, as when the machine's memory runs out. */
+static void died(struct worker *w, int signal)
+{
+	bool by_others = signal == SIGKILL && !w->killed;
+	struct scan *c = by_others ? take_back(w) : NULL;
+
+	if (c)
+		scans_interrupted(w->scand, c);
+	else
+		failed(w, "the process that looked at it died");
 }
 
 static void on_end(struct amp_channel *ch, enum amp_channel_end end, const char *why, void *arg)
@@ -178,7 +198,7 @@ int workers_gone(struct scand *s, const Amp__WorkerGone *g)
 		return -1;
 	leave(w, END_LOST); /* if nothing else ended it */
 	w->cases++;	    /* held */
-	failed(w, "the process that looked at it died");
+	died(w, g->signal);
 	if (is_death(w, g)) {
 		amp_counter_add(&count_deaths, 1);
 		s->engine->deaths++;

@@ -205,7 +205,7 @@ top, n, seconds, body = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.a
 begin = time.monotonic()
 for i in range(n):
     with open("%s/%d" % (top, i), "wb") as f:
-        f.write(b"infected %d: " % i + body + b"\n" if i % 10 == 0 else b"clean file %d\n" % i)
+        f.write(b"%s %d: " % (top.encode(), i) + (body if i % 10 == 0 else b"clean") + b"\n")
     ahead = begin + seconds * i / n - time.monotonic()
     if ahead > 0:
         time.sleep(ahead)

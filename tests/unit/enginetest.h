@@ -90,6 +90,8 @@ static void fake_honest(struct fake_worker *w, uint64_t id, char what)
 		fake_gone(w, SIGSEGV, 0);
 	else if (what == 'Y') /* as if it just left */
 		fake_gone(w, 0, 0);
+	else if (what == 'K') /* as by the kernel when memory runs out */
+		fake_gone(w, SIGKILL, 0);
 	else
 		assert_int_equal(what, 'S'); /* silence */
 }

@@ -5,6 +5,7 @@
 #include "scantest.h"
 
 #include "ampscand/contents.h"
+#include "clock.h"
 
 static void sha_of(uint8_t n, uint8_t *sha)
 {
@@ -96,6 +97,37 @@ static void test_told(void **state)
 	contents_free(&c);
 }
 
+/* It may have been the machine's trouble: a minute, then twice as long each time. */
+static void test_unscannable(void **state)
+{
+	int64_t now = amp_clock_monotonic(), hold = 60 * AMP_NS_PER_SEC;
+	uint8_t sha[AMP_SHA256_SIZE];
+	struct contents c;
+
+	(void)state;
+	assert_int_equal(contents_init(&c, 16), 0);
+	amp_clock_freeze(now, now);
+	sha_of(1, sha);
+	for (unsigned i = 0; i < 20; i++) {
+		store(&c, 1, CONTENT_UNSCANNABLE, 1, 0, "died");
+		assert_true(contents_tell(&c, sha));
+		amp_clock_advance(hold - 1);
+		assert_non_null(find(&c, 1, 1));
+		assert_null(find(&c, 1, 2));
+		amp_clock_advance(1);
+		assert_null(find(&c, 1, 1));
+		hold = hold * 2 < 86400 * AMP_NS_PER_SEC ? hold * 2 : 86400 * AMP_NS_PER_SEC;
+	}
+	/* Looked at with success, it begins anew. */
+	store(&c, 1, CONTENT_CLEAN, 1, 7, NULL);
+	assert_non_null(find(&c, 1, 1));
+	store(&c, 1, CONTENT_UNSCANNABLE, 1, 0, "died");
+	amp_clock_advance(60 * AMP_NS_PER_SEC);
+	assert_null(find(&c, 1, 1));
+	amp_clock_release();
+	contents_free(&c);
+}
+
 static void test_bound(void **state)
 {
 	struct contents c;
@@ -117,6 +149,7 @@ int main(void)
 		cmocka_unit_test(test_generations),
 		cmocka_unit_test(test_void),
 		cmocka_unit_test(test_told),
+		cmocka_unit_test(test_unscannable),
 		cmocka_unit_test(test_bound),
 	};
 
