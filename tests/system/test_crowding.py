@@ -90,8 +90,11 @@ def case_copies_for_a_slow_engine_block_nobody():
         check(time.monotonic() - since < bound, "the user's took %.1f s" % (time.monotonic() - since))
         since = time.monotonic()
         write(top + "/program", harness.program_bytes("crowd"), 0o755)
-        p = subprocess.Popen([top + "/program", "60"])
-        check(p.wait(30) == -signal.SIGKILL, "it ran")
+        try:
+            p = subprocess.Popen([top + "/program", "60"])
+            check(p.wait(30) == -signal.SIGKILL, "it ran")
+        except FileNotFoundError:
+            pass  # as quick as that
         check(time.monotonic() - since < bound, "it ran for %.1f s" % (time.monotonic() - since))
         took = detection_time(s, top + "/infected", harness.infected("crowd"))
         check(took < 5 * bound, "root's infected file took %.1f s" % took)

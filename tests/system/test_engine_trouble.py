@@ -226,9 +226,10 @@ def kill_while_files_are_written(name, victims, n=1500, seconds=15, pause=1.5, a
                 pass
         time.sleep(pause)
     check(p.returncode == 0 and killed >= at_least, "writer %d, killed %d" % (p.returncode, killed))
-    suite.wait_ready()
-    suite.wait_engine()
-    expect_exactly(top, ["%s/%d" % (top, i) for i in range(0, n, 10)], 90)
+    # Behind all else on a busy machine it takes long to begin anew.
+    suite.wait_ready(180)
+    suite.wait_engine(seconds=180)
+    expect_exactly(top, ["%s/%d" % (top, i) for i in range(0, n, 10)], 180)
     left = [i for i in range(n) if i % 10 and not os.path.exists("%s/%d" % (top, i))]
     check(not left, "clean, yet gone: %r" % left[:5])
 

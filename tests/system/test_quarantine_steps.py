@@ -215,7 +215,9 @@ def expect_history(data, names):
     rows = history_of(data)
     count = {k: len([r for r in rows if r["type"] == k]) for k in ("threat_detected",) + OUTCOMES}
     check(count["threat_quarantined"] == 1, "quarantined %r" % count)
-    check(1 <= count["threat_detected"] <= names, "detected %r" % count)
+    # What is written without a name has a repair look for names, which may come to the keeper's hands.
+    found = [r for r in rows if r["type"] == "threat_detected" and "/.amp-quarantine-" not in r["path"]]
+    check(1 <= len(found) <= names, "detected %r: %r" % (count, [r["path"] for r in rows]))
     check(count["threat_detected"] == count["threat_quarantined"] + count["threat_neutralised"], "%r" % count)
     check(not [r for r in rows if r["type"] == "quarantine_failed"], "failed: %r" % rows)
 
