@@ -13,8 +13,10 @@
  *                                    ("room") or undropped ("bare") process
  *   probe hold     ROLE CASE ...     a room that waits, its parent too
  * and then SCRATCH UID GID PORT. What happened is written to stdout.
+ *   probe serve                      all that by lines of stdin (probe_serve.h)
  */
 #include "attempts.h"
+#include "probe_serve.h"
 
 #include "ampmon/posture.h"
 #include "drop.h"
@@ -455,7 +457,7 @@ static int read_arguments(struct run *r, char **argv)
 	return r->scene.role ? 0 : -1;
 }
 
-int main(int argc, char **argv)
+static int probe(int argc, char **argv)
 {
 	static struct run r;
 
@@ -472,4 +474,9 @@ int main(int argc, char **argv)
 	}
 	fprintf(stderr, "probe: see the head of tests/system/probe.c\n");
 	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	return argc == 2 && strcmp(argv[1], "serve") == 0 ? probe_serve(argv[0], probe) : probe(argc, argv);
 }

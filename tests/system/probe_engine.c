@@ -7,11 +7,13 @@
  * expected (test_walls.py, which runs this as root in namespaces of its own).
  *
  *   probe-engine zygote|worker ampengine ATTEMPT SCRATCH UID GID PORT
+ *   probe-engine serve               all that by lines of stdin (probe_serve.h)
  *
  * Neither may write anywhere we could read, so the answer is how it ends. It is
  * written to stdout as probe does.
  */
 #include "attempts.h"
+#include "probe_serve.h"
 
 #include "ampscand/engine/seam.h"
 #include "ampscand/engine/zygote.h"
@@ -245,7 +247,7 @@ static int read_arguments(char **argv)
 	return p.scene.role && p.attempt->name && (p.as_worker || strcmp(argv[1], "zygote") == 0) ? 0 : -1;
 }
 
-int main(int argc, char **argv)
+static int probe(int argc, char **argv)
 {
 	for (int fd = AMP_FD_CONTROL; fd <= AMP_FD_CLI; fd++)
 		if (dup2(STDOUT_FILENO, fd) < 0)
@@ -260,4 +262,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	return be_room();
+}
+
+int main(int argc, char **argv)
+{
+	return argc == 2 && strcmp(argv[1], "serve") == 0 ? probe_serve(argv[0], probe) : probe(argc, argv);
 }

@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 UID = 64321  # of no user; one for every room, so here ids never stand between them
@@ -229,9 +230,34 @@ def check(good, name, why=""):
     print(f"not ok {name}: {why}", flush=True)
 
 
+class Server:
+    """A probe that runs many times in one process (probe_serve.h)."""
+
+    def __init__(self, program):
+        self.process = subprocess.Popen([program, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def run(self, arguments):
+        """As subprocess.run() would give it; nobody waits for longer than a minute."""
+        p = self.process
+        alarm = threading.Timer(60, p.kill)
+        alarm.start()
+        try:
+            p.stdin.write(" ".join(arguments).encode() + b"\n")
+            p.stdin.flush()
+            status, out, err = (int(word) for word in p.stdout.readline().split())
+            return subprocess.CompletedProcess(arguments, status, p.stdout.read(out), p.stdout.read(err))
+        finally:
+            alarm.cancel()
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
 class Harness:
     def __init__(self, probe):
         self.probe = probe
+        self.servers = {}
         with open(probe, "rb") as f:
             self.sanitized = b"__asan_init" in f.read()
         self.dir = tempfile.mkdtemp(prefix="walls.", dir="/tmp")
@@ -278,7 +304,10 @@ class Harness:
     def attempt(self, mode, role, which):
         """One word: ok, an errno's name, a signal's name, or what went wrong before."""
         self.fresh_data()
-        done = self.run(mode, role, which)
+        program, *arguments = self.command(mode, role, which)
+        if program not in self.servers:
+            self.servers[program] = Server(program)
+        done = self.servers[program].run(arguments)
         lines = [line for line in done.stdout.decode(errors="replace").split("\n")[:-1]
                  if LOG_MARK not in line]
         if not lines or lines[0] != "trying":
@@ -286,6 +315,11 @@ class Harness:
         if done.returncode < 0:
             return signal.Signals(-done.returncode).name
         return lines[1] if len(lines) == 2 and done.returncode == 0 else f"odd: {lines}"
+
+
+    def stop(self):
+        for server in self.servers.values():
+            server.stop()
 
 
 def meant(cell, abi):
@@ -424,6 +458,7 @@ def main(probe, show):
             test_attempts(h, names)
             print(f"# {failures} failed", flush=True)
     finally:
+        h.stop()
         subprocess.run(["umount", "-l", h.dir], check=True)
         os.rmdir(h.dir)
     return 1 if failures else 0
