@@ -10,11 +10,13 @@
 #ifndef AMPQUARD_NAMES_H
 #define AMPQUARD_NAMES_H
 
+#include "proto/types.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 
-#define NAMES_PRIVATE ".amp-quarantine-" /* and the entry's id: the private directory */
+#define NAMES_PRIVATE AMP_PRIVATE_PREFIX /* and the entry's id: the private directory */
 #define NAMES_ID_MAX  128U		 /* bytes of that id */
 
 enum name_outcome {

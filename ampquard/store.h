@@ -95,7 +95,7 @@ enum store_take {
 	TAKE_NEW,      /* a new entry */
 	TAKE_JOINED,   /* a further name or detection of an unfinished one */
 	TAKE_IN_VAULT, /* of one that is done: its content is in the vault already */
-	TAKE_KNOWN     /* this detection was here before and is being worked on: nothing to do */
+	TAKE_KNOWN     /* this detection or this very file in our hands, being worked on: nothing to do */
 };
 /* NULL: all its fields are within their bounds; else the first that is not. */
 const char *store_take_unsound(const Amp__Take *t);

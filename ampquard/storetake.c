@@ -10,6 +10,8 @@
 
 #include "eventcheck.h"
 
+#include "proto/types.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,6 +167,18 @@ static enum amp_db_error find_file(struct store *s, const Amp__Take *t, struct f
 	if (error == AMP_DB_OK && r.ill)
 		return store_ill(s, "entry %llu is broken (%s)", (unsigned long long)f->number, r.ill);
 	return error;
+}
+
+/* A walk that came by saw it where the taking has it: of that entry it is neither a name nor a detection. */
+static bool is_in_our_hands(const struct found *f, const Amp__Take *t)
+{
+	char dir[sizeof(AMP_PRIVATE_PREFIX) + VAULT_ID_SIZE + 2];
+	const uint8_t *name = memrchr(t->path.data, '/', t->path.len);
+	size_t n = (size_t)snprintf(dir, sizeof(dir), "/%s%s/", AMP_PRIVATE_PREFIX, f->id);
+	size_t before = name ? (size_t)(name - t->path.data) + 1 : 0;
+
+	return f->number && f->state != ENTRY_DONE && !t->path_unresolved && before >= n &&
+	       memcmp(t->path.data + before - n, dir, n) == 0;
 }
 
 /* --- adding ------------------------------------------------------------- */
@@ -324,6 +338,10 @@ static enum amp_db_error keep(struct store *s, const Amp__Take *t, const char *a
 	if (error != AMP_DB_OK)
 		return error;
 	*what = f->state == ENTRY_DONE ? TAKE_IN_VAULT : TAKE_JOINED;
+	if (is_in_our_hands(f, t)) {
+		*what = TAKE_KNOWN;
+		return AMP_DB_OK;
+	}
 	if (f->number == 0) {
 		*what = TAKE_NEW;
 		snprintf(f->id, sizeof(f->id), "%s", as);

@@ -264,6 +264,20 @@ static void name_detection(struct act *a, const struct conviction *why)
 	amp_text_escape(name, strlen(name), a->detection, sizeof(a->detection));
 }
 
+/*
+ * A walk may come by while ampquard has a file in its private directory. Only
+ * ampquard knows whether it is that, and records what is not (nobody else could
+ * say later what became of it); others may give a directory such a name.
+ */
+static bool is_keepers(const struct act *a)
+{
+	const char *path = a->event->path, *name = path ? strrchr(path, '/') : NULL;
+	const char *dir = name ? memrchr(path, '/', (size_t)(name - path)) : NULL;
+
+	return a->to_take && !a->event->path_unresolved && dir &&
+	       strncmp(dir + 1, AMP_PRIVATE_PREFIX, strlen(AMP_PRIVATE_PREFIX)) == 0;
+}
+
 static bool is_known_left(const struct act *a)
 {
 	return a->course != ACT_FREELY &&
@@ -282,7 +296,8 @@ static void take_course(struct act *a)
 		a->to_take = is_to_be_taken(a);
 		start_kill(a);
 	}
-	if (!is_known_left(a))
+	a->keepers = is_keepers(a);
+	if (!is_known_left(a) && !a->keepers)
 		act_record_detection(a);
 	if (a->course != ACT_FREELY) {
 		verdicts_mark(v, &a->file, a->sha256, VERDICT_LEFT);
@@ -579,6 +594,8 @@ void act_taken(struct take *t, bool aside)
 
 	if (!aside)
 		verdicts_mark(&a->scand->verdicts, &a->file, a->sha256, VERDICT_TAKEN);
+	else if (a->keepers)
+		act_record_detection(a);
 	finish(a);
 }
 

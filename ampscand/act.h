@@ -33,6 +33,7 @@ struct act {
 	bool killing;	/* ampmon's answer is awaited */
 	bool keeping;	/* the brake remembers its file once that is on disk */
 	bool to_take;	/* once the first kill pass is over */
+	bool keepers;	/* ampquard has it, or else tells of it */
 	struct take take;
 	bool asked; /* by ampquard: a kill and nothing else */
 	uint64_t question;

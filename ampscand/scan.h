@@ -158,7 +158,7 @@ unsigned workers_count(const struct scand *s); /* alive */
 int scans_answered(struct scand *s, struct worker *w, uint64_t id, const Amp__ScanVerdict *v);
 void scans_worker_failed(struct scand *s, struct scan *c, const char *why);
 void scans_interrupted(struct scand *s, struct scan *c); /* its worker was killed by somebody else */
-void scans_link_lost(struct scand *s); /* with all workers */
+void scans_link_lost(struct scand *s);			 /* with all workers */
 void scans_engine_changed(struct scand *s);
 struct cache_node *scans_oldest(const struct scand *s);			/* of all; follow ->newer */
 void scans_again(struct scand *s, struct scan *c, enum scan_need need); /* before all others */

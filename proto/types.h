@@ -15,6 +15,9 @@
 #define AMP_MSG_MAX	 65536U	 /* header and body together, bytes */
 #define AMP_MSG_MAX_FDS	 16U	 /* what a message may ever carry */
 
+/* And an entry's id: the directory beside a name in which ampquard has it while it takes it away. */
+#define AMP_PRIVATE_PREFIX ".amp-quarantine-"
+
 /* In front of every message, host byte order (both ends are one machine). */
 struct amp_wire_header {
 	uint16_t version; /* AMP_WIRE_VERSION */

@@ -220,13 +220,22 @@ def expect_vault(rows):
 
 
 def outcomes():
-    """{detection_id: [types of its outcomes]}, once each detection has one."""
+    """{detection_id: [types of its outcomes]}"""
     rows = suite.history()
     found = {r["detection_id"]: [] for r in rows if r["type"] == "threat_detected"}
     for r in rows:
         if r["type"] in ("threat_quarantined", "threat_neutralised"):
             found.setdefault(r["detection_id"], []).append(r["type"])
-    return found if found and all(found.values()) else None
+    return found
+
+
+def wait_outcomes():
+    """Once each detection has one."""
+    try:
+        return wait_for("an outcome of each detection", lambda: all(outcomes().values()) and outcomes())
+    except harness.Failed as e:
+        without = [d for d, types in outcomes().items() if not types]
+        raise harness.Failed("%s: %r" % (e, [r for r in suite.detections() if r["detection_id"] in without][:3]))
 
 
 def expect_disk():
@@ -259,7 +268,7 @@ def case_kill_every_room_while_files_are_taken():
     rows = wait_for("every listed file in the vault", all_taken, 120)
     expect_each_detected_once()
     expect_vault(rows)
-    found = wait_for("an outcome of each detection", outcomes)
+    found = wait_outcomes()
     other = {k: v for k, v in found.items() if v != ["threat_quarantined"]}
     check(len(found) == LISTED and not other, "%d detections, %r" % (len(found), dict(list(other.items())[:5])))
     expect_disk()

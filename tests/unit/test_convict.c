@@ -77,6 +77,41 @@ static void test_names(void **state)
 	rig_free(g);
 }
 
+/* Where ampquard has a file while it takes it away: it says whether it does, and tells of what it does not.
+ */
+static void test_keepers(void **state)
+{
+	struct rig *g = rig_start(true);
+	struct amp_identity id = old_file(22);
+
+	(void)state;
+	convict(g, 22, &id, "/m/.amp-quarantine-1/evil", NULL);
+	rig_until(g, &g->takes, 1);
+	rig_run(g, 20);
+	assert_int_equal(g->kills, 1);
+	assert_int_equal(g->events, 0);
+	rig_ack(g, g->take_id, 1);
+	rig_run(g, 20);
+	assert_int_equal(g->events, 0);
+	assert_int_equal(acts_count(g->s), 0);
+	convict(g, 23, &id, "/m/.amp-quarantine-1/below/evil", NULL);
+	rig_until(g, &g->events, 1);
+	assert_string_equal(g->type[0], "threat_detected");
+	rig_free(g);
+}
+
+/* Under Audit nobody takes it, so nobody else tells. */
+static void test_keepers_audit(void **state)
+{
+	struct rig *g = rig_start(false);
+	struct amp_identity id = old_file(22);
+
+	(void)state;
+	convict(g, 22, &id, "/m/.amp-quarantine-1/evil", NULL);
+	rig_until(g, &g->events, 1);
+	rig_free(g);
+}
+
 static void test_foundation(void **state)
 {
 	struct rig *g = rig_start(true);
@@ -304,6 +339,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_acts),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_keepers),
+		cmocka_unit_test(test_keepers_audit),
 		cmocka_unit_test(test_foundation),
 		cmocka_unit_test(test_foundation_running),
 		cmocka_unit_test(test_foundation_once),

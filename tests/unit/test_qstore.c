@@ -291,6 +291,53 @@ static void test_take_of_every_state(void **state)
 	dir_remove(&d);
 }
 
+/* A walk saw it in the private directory. Anybody may give one such a name: it is this entry's or a name. */
+static void test_take_of_what_is_in_hand(void **state)
+{
+	struct test_dir d;
+	struct sample x;
+	struct store *s;
+	struct entry *e;
+	char id[VAULT_ID_SIZE], again[VAULT_ID_SIZE], path[64];
+
+	(void)state;
+	dir_make(&d);
+	s = store_in(&d);
+	assert_int_equal(take_it(s, sample(&x, 1, 1), id), TAKE_NEW);
+	snprintf(path, sizeof(path), "/d/.amp-quarantine-%s/f", id);
+	sample(&x, 2, 1);
+	sample_path(&x, 2, path);
+	assert_int_equal(take_it(s, &x.take, again), TAKE_KNOWN);
+	assert_string_equal(id, again);
+	copied(s, id);
+	assert_int_equal(take_it(s, &x.take, again), TAKE_KNOWN);
+	e = find(s, id);
+	assert_int_equal(e->name_count, 1);
+	assert_int_equal(e->detection_count, 1);
+	entry_free(e);
+	/* Of another entry, of none, deeper. */
+	sample(&x, 3, 2);
+	sample_path(&x, 3, path);
+	assert_int_equal(take_it(s, &x.take, again), TAKE_NEW);
+	assert_string_not_equal(id, again);
+	sample(&x, 4, 1);
+	path[strlen(path) - 3] ^= 1;
+	sample_path(&x, 4, path);
+	assert_int_equal(take_it(s, &x.take, again), TAKE_JOINED);
+	snprintf(path, sizeof(path), "/.amp-quarantine-%s/a/f", id);
+	sample(&x, 5, 1);
+	sample_path(&x, 5, path);
+	assert_int_equal(take_it(s, &x.take, again), TAKE_JOINED);
+	/* It is in the vault: the directory of that name is somebody else's. */
+	CHANGE(s, store_done(s, id, T0 + 100, "note"));
+	snprintf(path, sizeof(path), "/d/.amp-quarantine-%s/f", id);
+	sample(&x, 6, 1);
+	sample_path(&x, 6, path);
+	assert_int_equal(take_it(s, &x.take, again), TAKE_IN_VAULT);
+	store_free(s);
+	dir_remove(&d);
+}
+
 static void test_adopted_entry_keeps_its_id(void **state)
 {
 	struct test_dir d;
@@ -1659,6 +1706,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_new_entry),
 		cmocka_unit_test(test_take_of_every_state),
+		cmocka_unit_test(test_take_of_what_is_in_hand),
 		cmocka_unit_test(test_adopted_entry_keeps_its_id),
 		cmocka_unit_test(test_names_once_only),
 		cmocka_unit_test(test_nothing_known_of_a_name),
