@@ -173,7 +173,7 @@ static enum amp_db_error find_file(struct store *s, const Amp__Take *t, struct f
 static bool is_in_our_hands(const struct found *f, const Amp__Take *t)
 {
 	char dir[sizeof(AMP_PRIVATE_PREFIX) + VAULT_ID_SIZE + 2];
-	const uint8_t *name = memrchr(t->path.data, '/', t->path.len);
+	const uint8_t *name = t->path.len ? memrchr(t->path.data, '/', t->path.len) : NULL;
 	size_t n = (size_t)snprintf(dir, sizeof(dir), "/%s%s/", AMP_PRIVATE_PREFIX, f->id);
 	size_t before = name ? (size_t)(name - t->path.data) + 1 : 0;
 

@@ -294,9 +294,9 @@ static void take_course(struct act *a)
 		verdicts_mark(v, &a->file, a->sha256, VERDICT_AUDITED);
 	} else if (a->course == ACT_FREELY) {
 		a->to_take = is_to_be_taken(a);
+		a->keepers = is_keepers(a);
 		start_kill(a);
 	}
-	a->keepers = is_keepers(a);
 	if (!is_known_left(a) && !a->keepers)
 		act_record_detection(a);
 	if (a->course != ACT_FREELY) {
