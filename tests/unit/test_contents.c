@@ -146,11 +146,8 @@ static void test_bound(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_generations),
-		cmocka_unit_test(test_void),
-		cmocka_unit_test(test_told),
-		cmocka_unit_test(test_unscannable),
-		cmocka_unit_test(test_bound),
+		cmocka_unit_test(test_generations), cmocka_unit_test(test_void),  cmocka_unit_test(test_told),
+		cmocka_unit_test(test_unscannable), cmocka_unit_test(test_bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
