@@ -765,7 +765,7 @@ static void receive_batch(struct amp_channel *ch)
 	/* A handler that runs the loop itself must not have its message overwritten. */
 	if (ch->scratch->receiving)
 		return;
-	for (int i = 0; i < BATCH && !ch->ended && !ch->paused; i++)
+	for (int i = 0; i < ch->config.batch && !ch->ended && !ch->paused; i++)
 		if (!receive_one(ch))
 			return;
 }
@@ -842,6 +842,8 @@ static void set_defaults(struct amp_channel_config *c)
 		c->low = DEFAULT_LOW;
 	if (c->limit == 0)
 		c->limit = DEFAULT_LIMIT;
+	if (c->batch <= 0)
+		c->batch = BATCH;
 }
 
 static int start(struct amp_channel *ch, struct event_base *base)

@@ -66,6 +66,7 @@ struct amp_channel_config {
 	void *arg;
 	size_t high, low; /* bytes queued; 0: 1 MiB and 256 KiB */
 	size_t limit;	  /* hard bound: send fails with ENOBUFS; 0: 8 MiB */
+	int batch;	  /* messages read at a wake-up, then it is the others' turn; 0: 64 */
 };
 
 /* The two ends of a link, CLOEXEC, with the buffers a channel wants (ampmon has the

@@ -150,6 +150,7 @@ static int client_add(struct amp_cliserver *s, int fd, const struct ucred *who)
 		.high = OUTPUT_HIGH,
 		.low = OUTPUT_LOW,
 		.limit = OUTPUT_LIMIT,
+		.batch = 1, /* an answer may take milliseconds, and rooms wait for them too */
 	};
 	struct client *c = calloc(1, sizeof(*c));
 

@@ -320,6 +320,29 @@ static void send_raw(int fd, size_t size, const int *fds, unsigned n)
 	assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), size);
 }
 
+/* Who has much to say does not keep the loop from others. */
+static void batch_is_the_turn_of_a_channel(void **state)
+{
+	struct seen s = {0};
+	struct amp_channel_config c = {
+		.name = "test", .table = table, .rows = ROWS, .on_end = on_end, .arg = &s, .batch = 2};
+	struct amp_channel *ch;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(amp_channel_pair(fds), 0);
+	ch = amp_channel_new(base, fds[0], &c);
+	assert_non_null(ch);
+	for (unsigned i = 0; i < 5; i++)
+		send_raw(fds[1], put(AMP_MSG_PING, "\x08\x05", 2), NULL, 0);
+	for (unsigned turn = 1; turn <= 3; turn++) {
+		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+		assert_int_equal(s.messages, turn < 3 ? 2 * turn : 5);
+	}
+	amp_channel_free(ch);
+	close(fds[1]);
+}
+
 static void message_arrives_with_its_descriptors(void **state)
 {
 	struct seen a = {0}, b = {0};
@@ -808,6 +831,7 @@ int main(void)
 		TEST(check_names_what_is_wrong_with_a_header),
 		TEST(check_refuses_bodies),
 		TEST(check_bounds_memory),
+		TEST(batch_is_the_turn_of_a_channel),
 		TEST(message_arrives_with_its_descriptors),
 		TEST(id_and_body_arrive),
 		TEST(hostile_peers_are_cut_off),
