@@ -134,6 +134,72 @@ static void test_limits(void **state)
 }
 
 /* What is scanned may be larger than a member of it may be. */
+/* So many members of some bytes each; malloc'd. */
+static uint8_t *make_tar(unsigned members, size_t *size)
+{
+	uint8_t *data = calloc(members + 1, 1024), *at = data;
+
+	assert_non_null(data);
+	for (unsigned i = 0; i < members; i++, at += 1024) {
+		unsigned sum = 8 * ' ';
+
+		snprintf((char *)at, 100, "member-%u", i);
+		memcpy(at + 100, "0000644", 8);
+		memcpy(at + 108, "0000000", 8);
+		memcpy(at + 116, "0000000", 8);
+		memcpy(at + 124, "00000000144", 12); /* 100 bytes */
+		memcpy(at + 136, "00000000000", 12);
+		at[156] = '0';
+		memcpy(at + 257, "ustar\00000", 8);
+		for (unsigned n = 0; n < 512; n++)
+			sum += at[n];
+		snprintf((char *)at + 148, 8, "%06o", sum);
+		at[155] = ' ';
+		snprintf((char *)at + 512, 100, "content of member %u", i);
+	}
+	*size = (size_t)(members + 1) * 1024;
+	return data;
+}
+
+/* Others have the processors while it is scanned: its time is over, and that is not its fault. */
+static void test_starved(void **state)
+{
+	struct adapter_limits some = usual;
+	struct adapter_verdict v;
+	struct adapter *a;
+	struct place p;
+	uint8_t *data;
+	size_t size;
+	pid_t pid;
+
+	(void)state;
+	a = load_testfile(&p);
+	data = make_tar(9000, &size);
+	some.max_ms = 500;
+	some.max_file_size = 50U << 20;
+	pid = fork();
+	if (pid == 0) {
+		usleep(20000);
+		kill(getppid(), SIGSTOP);
+		usleep(3000000);
+		kill(getppid(), SIGCONT);
+		_exit(0);
+	}
+	adapter_scan(a, data, size, &some, &v);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(v.result, ADAPTER_ERROR);
+	assert_non_null(strstr(v.detail, "processors"));
+	/* In its own time it is over the limit itself, unless the machine is as busy as that. */
+	some.max_ms = 1;
+	adapter_scan(a, data, size, &some, &v);
+	assert_true(v.result == ADAPTER_PARTIAL || v.result == ADAPTER_ERROR);
+	some.max_ms = 60000;
+	adapter_scan(a, data, size, &some, &v);
+	assert_int_equal(v.result, ADAPTER_CLEAN);
+	free(data);
+	end(&p, a);
+}
+
 static void test_larger_than_a_member(void **state)
 {
 	struct adapter_limits small = usual;
@@ -309,6 +375,7 @@ int main(void)
 		cmocka_unit_test(test_testfiles),
 		cmocka_unit_test(test_clean),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_starved),
 		cmocka_unit_test(test_larger_than_a_member),
 		cmocka_unit_test(test_broken_set),
 		cmocka_unit_test(test_names),

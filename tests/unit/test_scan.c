@@ -283,12 +283,16 @@ static void test_timeout(void **state)
 	f->g->content = 'S';
 	rig_write(f->g, 21, "slow");
 	rig_until(f->g, &f->scans, 2);
+	assert_int_equal(f->last_ms, 10000);
 	later(f, 14);
 	assert_int_equal(f->kills, 0);
 	later(f, 2);
 	assert_int_equal(f->kills, 1);
 	rig_until(f->g, &f->scans, 3);
-	later(f, 16);
+	assert_int_equal(f->last_ms, 40000); /* the machine may have been busy */
+	later(f, 44);
+	assert_int_equal(f->g->events, 0);
+	later(f, 2);
 	rig_until(f->g, &f->g->events, 1);
 	assert_string_equal(f->g->type[0], "file_unscannable");
 	assert_int_equal(COUNTED("timeouts"), timeouts + 2);
