@@ -19,9 +19,8 @@
 #include <unistd.h>
 
 #define ACCESS_MS     10000U
-#define AGAIN_MS      40000U /* once more: perhaps others had the processors */
-#define DEMAND_MS     120000U
-#define GRACE_MS      5000U /* then it is killed from outside */
+#define LONG_MS	      120000U /* nobody waits for it, or once more: perhaps others had the processors */
+#define GRACE_MS      5000U   /* then it is killed from outside */
 #define SPAWN_NS      (5 * AMP_NS_PER_SEC)
 #define REST_NS	      (60 * AMP_NS_PER_SEC)
 #define PATIENCE_NS   (30 * AMP_NS_PER_SEC) /* ampengine ends a zygote that makes none after 10 s */
@@ -367,7 +366,7 @@ static void fill(const struct scand *s, const struct scan *c, Amp__Scan *m)
 	m->max_scan_size = m->max_file_size * UNPACKED;
 	m->max_files = MEMBERS_MAX;
 	m->max_recursion = RECURSION_MAX;
-	m->max_ms = c->demand ? DEMAND_MS : c->failures ? AGAIN_MS : ACCESS_MS;
+	m->max_ms = c->demand || c->failures ? LONG_MS : ACCESS_MS;
 }
 
 void workers_send(struct worker *w, struct scan *c)

@@ -219,7 +219,7 @@ def case_archives_over_the_limit():
     check(os.path.getsize(out + "/most.zip") <= ARCHIVE_MAX < os.path.getsize(out + "/more.zip"), "sizes")
     for name in ("most.zip", "more.zip"):
         shutil.copyfile(out + "/" + name, w + "/" + name)
-    suite.wait_detected(w + "/most.zip")
+    suite.wait_detected(w + "/most.zip", 240)
     suite.wait_idle()
     check(not suite.detections(w + "/more.zip"), "over the limit, yet scanned")
     check(scanned(w + "/more.zip") == {"too-large": 1}, "counted")
@@ -253,7 +253,7 @@ def bombs(top):
 def case_bombs_are_partial_and_not_clean():
     top = w + "/bombs"
     bombs(top)
-    suite.wait_idle(120)
+    suite.wait_idle(300)
     for _ in range(2):  # and are not remembered as clean
         code, doc = suite.scan("start", top)
         counts = {k: v for k, v in doc["counts"].items() if v}
@@ -337,7 +337,7 @@ def big_set(path, n, turn):
 
 def expect_all_of(top, n):
     wanted = {"%s/f-%d" % (top, i) for i in range(0, n, 10)}
-    wait_for("all infected ones", lambda: wanted <= set(found_below(top)), 30)
+    wait_for("all infected ones", lambda: wanted <= set(found_below(top)), 90)
     suite.wait_idle()
     more = set(found_below(top)) - wanted
     check(not more, "clean, yet found: %r" % sorted(more)[:5])

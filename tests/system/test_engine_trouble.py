@@ -129,8 +129,8 @@ def case_a_worker_loops():
     bad = mixture(top, 0, 60, 6)
     wait_for("the infected ones", lambda: set(bad) <= set(detected_below(top)), 9)
     check(not unscannable(path), "it was not tried for long")
-    wait_for("it to be unscannable", lambda: unscannable(path), 120)
-    check(time.monotonic() - begin > 45, "given up after %.0f s" % (time.monotonic() - begin))
+    wait_for("it to be unscannable", lambda: unscannable(path), 240)
+    check(time.monotonic() - begin > 130, "given up after %.0f s" % (time.monotonic() - begin))
     expect_exactly(top, bad)
     check(os.path.exists(path), "an error convicted it")
 

@@ -47,7 +47,7 @@ TESTS = [
      {"6.1": ["on_access_what", "on_exec", "without_signatures"], "6.12": ["on_demand_what", "on_exec", "broken_set"]}, {}, 300),
     ("engine trouble", SYSTEM + "/test_engine_trouble.py",
      {"6.1": ["worker_crashes", "wants_memory", "breaks_its_filter", "liar_convicts"],
-      "6.12": ["worker_loops", "breaks_its_filter", "worker_forks", "foundations"]}, {}, 300),
+      "6.12": ["breaks_its_filter", "worker_forks", "foundations"]}, {}, 300),
     ("scan", SYSTEM + "/test_scan.py",
      {"6.1": ["every_process_killed", "what_is_no_file"], "6.12": ["every_process_killed", "flash"]},
      {"AMP_SCAN_FILES": "1000"}, 300),
