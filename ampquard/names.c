@@ -487,7 +487,7 @@ struct capture *capture_new(int file, const char *entry_id)
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
-	snprintf(c->private_name, sizeof(c->private_name), "%s%s", NAMES_PRIVATE, entry_id);
+	snprintf(c->private_name, sizeof(c->private_name), "%s%s", AMP_PRIVATE_PREFIX, entry_id);
 	c->file = fcntl(file, F_DUPFD_CLOEXEC, 0);
 	if (c->file < 0) {
 		free(c);
@@ -793,7 +793,7 @@ int names_sweep(int dir, const char *entry_id)
 		errno = EINVAL;
 		return -1;
 	}
-	snprintf(name, sizeof(name), "%s%s", NAMES_PRIVATE, entry_id);
+	snprintf(name, sizeof(name), "%s%s", AMP_PRIVATE_PREFIX, entry_id);
 	top = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (top < 0)
 		return -1;

@@ -16,8 +16,7 @@
 #include <stddef.h>
 #include <sys/stat.h>
 
-#define NAMES_PRIVATE AMP_PRIVATE_PREFIX /* and the entry's id: the private directory */
-#define NAMES_ID_MAX  128U		 /* bytes of that id */
+#define NAMES_ID_MAX 128U /* bytes of an entry's id: AMP_PRIVATE_PREFIX and that is its private directory */
 
 enum name_outcome {
 	NAME_REMOVED,	/* gone from the directory (captured, or removed) */

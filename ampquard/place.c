@@ -26,7 +26,7 @@
 
 #define PIECE_MAX (PATH_MAX - 1U) /* bytes of a path that one call takes */
 /* Not the private directory of names.c of the same id: what is in that one is put back. */
-#define PRIVATE_NEW NAMES_PRIVATE "new-"
+#define PRIVATE_NEW AMP_PRIVATE_PREFIX "new-"
 #define INSIDE	    "content" /* the file's name in it */
 
 struct place {

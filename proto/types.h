@@ -2,7 +2,8 @@
  * proto/types.h - the numbers on the wire: header, message types, limits.
  *
  * Owns: the fixed header in front of every message and the number of every
- * message type of every link (docs/protocol.md has the same table in words).
+ * message type of every link (docs/protocol.md has the same table in words), and
+ * the one name on disk that more than one room knows.
  * Must not own: what is permitted where (each process's dispatch table says
  * that), nor the bodies (one .proto per link beside this file).
  */

@@ -248,7 +248,8 @@ numbers = itertools.count(1)  # each file has a name of its own, wherever it is
 def by_a_name_like_a_nameless_files(d):
     """O_TMPFILE's files have names like "#17". A file of that name which is gone may have others."""
     if d.startswith(where["overlay"][0]) and harness.kernel() < (6, 3):
-        return [], None  # events by descriptor have no name but this one (docs/threat-model.md)
+        print("# not on an overlay: its events, by descriptor, have no name but this one (docs/threat-model.md)")
+        return [], None
     for _ in range(10):
         n = next(numbers)
         old, name = "old-%d" % n, "#%d" % n

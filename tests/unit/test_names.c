@@ -10,7 +10,7 @@
 #include <sys/xattr.h>
 
 #define ID	"0d4a5f0e-5a8e-4f54-9d1a-0123456789ab"
-#define PRIVATE NAMES_PRIVATE ID
+#define PRIVATE AMP_PRIVATE_PREFIX ID
 
 static struct capture *capture(int file)
 {
