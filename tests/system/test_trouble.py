@@ -150,10 +150,10 @@ def case_broken_configuration_is_refused_at_reload_and_the_old_one_stays():
             f.write(good + broken + "\n")
         s.reload()
         try:
-            fault = wait_for("fault 8", lambda: [f for f in faults(s, 8) if key in f["detail"]], 10)[0]
+            fault = wait_for("fault 8", lambda: [f for f in faults(s, 8) if key in f["detail"] and remedy in f["detail"]], 20)[0]
         except harness.Failed:
             raise harness.Failed("%r: %r" % (broken, faults(s, 8)))
-        check(remedy in fault["detail"] and s.conf in fault["detail"], "%r: %r" % (broken, fault))
+        check(s.conf in fault["detail"], "%r: %r" % (broken, fault))
         check(fault["severity"] == "critical" and fault["remedy"], "fault: %r" % fault)
         s.wait_detected(write("%s/%d" % (d, n), content(n)), 20)
     check("configuration refused, the old one stays: " + s.conf in s.log_text(), "not in ampmon.log")
