@@ -160,7 +160,7 @@ def keeper_works(old):
         pid = suite.pids().get("ampquard")
         return pid if pid not in (None, old) and suite.cli("quarantine", "list")[0] == 0 else None
 
-    return wait_for("a keeper that works", works, 20)
+    return wait_for("a keeper that works", works)
 
 
 def hands_of(keeper):

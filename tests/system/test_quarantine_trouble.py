@@ -13,6 +13,7 @@ import subprocess
 import time
 
 import harness
+import still
 import taken
 from harness import check, run, wait_for, write
 
@@ -99,15 +100,20 @@ def touch(event):
         check(why.errno in (errno.ENOENT, errno.ENOEXEC, errno.ETXTBSY), str(why))
 
 
-class KeeperStopped:
+def keeper_stopped():
     """For less than the heartbeat allows: what is convicted waits."""
+    return still.stopped(suite.pids()["ampquard"])
 
-    def __enter__(self):
-        self.pid = suite.pids()["ampquard"]
-        os.kill(self.pid, signal.SIGSTOP)
 
-    def __exit__(self, *_):
-        os.kill(self.pid, signal.SIGCONT)
+def runs(path):
+    """Some process of it does."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink("/proc/%s/exe" % pid) == path:
+                return True
+        except OSError:
+            pass
+    return False
 
 
 # -- programs -----------------------------------------------------------------------
@@ -158,7 +164,7 @@ def case_respawned_program_is_emptied_all_the_same():
         os.chmod(path, 0o755)
         p = as_tester(bin_dir + "/respawner", other)
         try:
-            time.sleep(0.2)
+            wait_for("the program to run", lambda: runs(other), pause=0.001)
             taken.listed(suite, data, "Test.Respawned")
             taken.wait_taken(suite, data)
             taken.is_harmless(data, "%s/respawned" % dir)
@@ -250,7 +256,7 @@ def case_append_only_parent():
 def convicted(path, data, then):
     """Listed and convicted; `then` happens before it can be taken."""
     taken.listed(suite, data, "Test.First")
-    with KeeperStopped():
+    with keeper_stopped():
         write(path, data)
         suite.wait_detected(path)
         time.sleep(0.5)
@@ -290,11 +296,11 @@ def case_growing_all_the_time():
     for kind, dir in where.items():
         path = dir + "/growing"
         data = taken.listed(suite, b"grows and grows, on %s\n" % kind.encode() * 30, "Test.Grows")
-        with KeeperStopped():
+        with keeper_stopped():
             write(path, data)
             suite.wait_detected(path)
             p = subprocess.Popen(["sh", "-c", "while :; do echo more; done >>" + path])
-            time.sleep(0.1)
+            wait_for("it to grow", lambda: os.path.getsize(path) > len(data))
         try:
             time.sleep(6)
         finally:
@@ -325,9 +331,10 @@ def case_keeper_missing():
     check(code != 0, "the list without a keeper: %d" % code)
     check(os.path.exists(path), "it has gone without a keeper")
     os.rename(program + ".away", program)
-    taken.wait_taken(suite, data)
+    # It was started in vain more often the longer it was missing: up to a minute is waited for the next time.
+    taken.wait_taken(suite, data, 120)
     taken.is_harmless(data, e)
-    check(taken.rows_of(suite, data, "process_killed"), "no kill is told")
+    wait_for("the kill's record", lambda: taken.rows_of(suite, data, "process_killed"))
     wait_for("protection", lambda: suite.status()["protected"])
 
 
