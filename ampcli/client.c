@@ -19,7 +19,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ARENA_LIMIT ((size_t)1024 * 1024)
+#define ARENA_LIMIT  ((size_t)1024 * 1024)
+#define OVERSLEPT_NS AMP_NS_PER_SEC
 #define NOT_IN_GROUP                                                                                         \
 	"only root and members of the asking group may ask; add the user to that group "                     \
 	"(cli_group in ampmon.conf, usually amp)"
@@ -36,7 +37,7 @@ struct client {
 	uint64_t id;
 	int64_t deadline; /* of the next reply */
 	const struct client_request *request;
-	bool asked_again;
+	bool asked_again, waited_again;
 	enum client_outcome outcome; /* of sending */
 	size_t count;
 	struct reply replies[CLIENT_REPLIES_MAX];
@@ -173,10 +174,38 @@ void client_send(struct client *c, const struct client_request *request)
 {
 	forget_replies(c);
 	c->request = request;
-	c->asked_again = false;
+	c->asked_again = c->waited_again = false;
 	c->refusal = AMP__CLI_ERROR__CODE__NONE;
 	c->id = new_id();
 	c->outcome = send_request(c);
+}
+
+/*
+ * Long over when we come to see it: the machine stood still, or others had the processors, from the service
+ * as well perhaps. That is not its silence: it is waited for anew, once.
+ */
+static bool overslept(struct client *c)
+{
+	int64_t now = amp_clock_monotonic();
+
+	if (c->waited_again || now - c->deadline < OVERSLEPT_NS)
+		return false;
+	c->waited_again = true;
+	c->deadline = now + CLIENT_WAIT_MS * AMP_NS_PER_MS;
+	return true;
+}
+
+static bool wait_for_reply(struct client *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	int ready;
+
+	do {
+		int64_t left = (c->deadline - amp_clock_monotonic()) / AMP_NS_PER_MS;
+
+		ready = poll(&p, 1, left > 0 ? (int)left : 0);
+	} while ((ready < 0 && errno == EINTR) || (ready == 0 && overslept(c)));
+	return ready > 0;
 }
 
 /* Waits for the next datagram. Its size; 0: the service is gone; -1: *outcome. */
@@ -184,20 +213,16 @@ static ssize_t next_datagram(struct client *c, enum client_outcome *outcome)
 {
 	struct iovec iov = {.iov_base = c->buffer, .iov_len = sizeof(c->buffer)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	struct pollfd p = {.fd = c->fd, .events = POLLIN};
 	ssize_t n;
-	int ready;
 
-	do {
-		int64_t left = (c->deadline - amp_clock_monotonic()) / AMP_NS_PER_MS;
-
-		ready = poll(&p, 1, left > 0 ? (int)left : 0);
-	} while (ready < 0 && errno == EINTR);
-	if (ready <= 0) {
+	if (!wait_for_reply(c)) {
 		*outcome = failed_after(c, CLIENT_UNREACHABLE, "no answer within 5 s");
 		return -1;
 	}
 	n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	/* It closed with our request unread: what it said before is behind that. */
+	if (n < 0 && errno == ECONNRESET)
+		n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n <= 0)
 		return 0;
 	/* No room was given for descriptors: the kernel has thrown them away. */

@@ -28,7 +28,7 @@ static void serve(struct service *s, int fd)
 
 		if (poll(&p, 1, 10) <= 0)
 			continue;
-		n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+		n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT | (s->leaves_unread ? MSG_PEEK : 0));
 		if (n < (ssize_t)sizeof(h))
 			break;
 		memcpy(&h, buf, sizeof(h));
@@ -75,6 +75,7 @@ void stop(struct service *s)
 	s->running = false;
 	s->stop = true;
 	pthread_join(s->thread, NULL);
+	s->leaves_unread = false;
 	close(s->listener);
 	snprintf(path, sizeof(path), "%s/%s", dir, s->name);
 	unlink(path);
@@ -178,7 +179,7 @@ const char *close_terminal(void)
 	fputs("<end>", terminal);
 	fflush(terminal);
 	seen[0] = '\0';
-	while (!strstr(seen, "<end>") && poll(&p, 1, 5000) > 0) {
+	while (!strstr(seen, "<end>") && poll(&p, 1, 60000) > 0) {
 		ssize_t n = read(typed_on, seen + at, sizeof(seen) - 1 - at);
 
 		assert_true(n > 0);

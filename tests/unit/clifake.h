@@ -46,6 +46,7 @@ struct service {
 	_Atomic bool stop;
 	_Atomic unsigned requests;
 	bool running;
+	bool leaves_unread; /* what was asked is not taken out of the socket */
 };
 
 extern struct service mon, scan, cloud, quard;
