@@ -9,6 +9,7 @@
 #include "ampcli/scan_view.h"
 #include "clock.h"
 
+#include <limits.h>
 #include <signal.h>
 
 #define DATA(s)                                                                                              \
@@ -409,7 +410,7 @@ static void test_wait_interrupted(void **state)
 
 	(void)state;
 	start(&scan, scand);
-	script.answers = 1000;
+	script.answers = UINT_MAX;
 	assert_int_equal(pthread_create(&thread, NULL, interrupt, &self), 0);
 	assert_int_equal(RUN("scan", "full", "--wait"), 130);
 	pthread_join(thread, NULL);
