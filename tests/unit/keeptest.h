@@ -134,12 +134,18 @@ static void kt_end(struct amp_channel *ch, enum amp_channel_end end, const char 
 		fail_msg("the protocol was broken: %s", why);
 }
 
+/* As long at least, in turns: however late each comes, what follows from another has turns of its own. */
 static UNUSED void kt_run(long ms)
 {
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	const long turn = ms < 100 ? 1 : 10;
+	const struct timeval tv = {.tv_usec = turn * 1000};
 
-	event_base_loopexit(kt_room.base, &tv);
-	event_base_dispatch(kt_room.base);
+	for (; ms > 0; ms -= turn) {
+		event_base_loopexit(kt_room.base, &tv);
+		event_base_dispatch(kt_room.base);
+	}
+	for (int i = 0; i < 16; i++)
+		event_base_loop(kt_room.base, EVLOOP_NONBLOCK);
 }
 
 /* A (new) ampscand and its channel; what was on its way is gone. */

@@ -305,19 +305,24 @@ static UNUSED void rig_free(struct rig *g)
 	free(g);
 }
 
-/* Runs the loop for so long. */
+/* Runs the loop for so long at least, in turns: however late each comes, what follows has one too. */
 static UNUSED void rig_run(struct rig *g, long ms)
 {
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	const long turn = ms < 100 ? 1 : 10;
+	const struct timeval tv = {.tv_usec = turn * 1000};
 
-	event_base_loopexit(g->base, &tv);
-	event_base_dispatch(g->base);
+	for (; ms > 0; ms -= turn) {
+		event_base_loopexit(g->base, &tv);
+		event_base_dispatch(g->base);
+	}
+	for (int i = 0; i < 16; i++)
+		event_base_loop(g->base, EVLOOP_NONBLOCK);
 }
 
-/* Runs the loop until *count has come to `wanted` or beyond, 20 s at most. */
+/* Runs the loop until *count has come to `wanted` or beyond, for a minute at most. */
 static UNUSED void rig_until(struct rig *g, const size_t *count, size_t wanted)
 {
-	for (int i = 0; i < 10000 && *count < wanted; i++)
+	for (int i = 0; i < 30000 && *count < wanted; i++)
 		rig_run(g, 2);
 	assert_true(*count >= wanted);
 }
