@@ -626,14 +626,14 @@ static void flush_writes_what_is_queued(void **state)
 	if (child == 0) {
 		static uint8_t buf[AMP_MSG_MAX];
 
-		alarm(20);
+		alarm(100);
 		close(amp_channel_fd(ch));
 		fcntl(peer, F_SETFL, 0);
 		while (recv(peer, buf, sizeof(buf), 0) > 0)
 			usleep(1000);
 		_exit(0);
 	}
-	amp_channel_flush(ch, 5000);
+	amp_channel_flush(ch, 60000);
 	assert_int_equal(amp_channel_queued(ch), 0);
 	amp_channel_free(ch);
 	close(peer);
@@ -816,7 +816,7 @@ static void too_many_in_flight_only_delays(void **state)
 		SKIP_WITHOUT("root");
 	child = fork();
 	if (child == 0) {
-		alarm(20);
+		alarm(100);
 		_exit(run_out_of_flight());
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);

@@ -95,7 +95,7 @@ static struct test_job new_job(int id, int rounds)
 static void loop_until(int n)
 {
 	wanted = n;
-	alarm(20);
+	alarm(100);
 	while (n_done < n)
 		assert_int_not_equal(event_base_loop(base, EVLOOP_ONCE), -1);
 	alarm(0);
