@@ -9,11 +9,13 @@ A test file defines functions and ends with `harness.main(globals())`: every
 function named case_* is one check, printed as `ok NAME` or `not ok NAME: why`.
 """
 
+import contextlib
 import ctypes
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -40,6 +42,7 @@ PROGRAMS = {
     "ampengine": "ampscand/engine/ampengine",
     "ampcli": "ampcli/ampcli",
 }
+UNREACHABLE = 3  # exit code of ampcli
 EICAR_SHA256 = "275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f"
 EICAR_SIGNATURE = "44d88612fea8a8f36de82e1278abb02f:68:Eicar-Signature"
 # Of the program of 544 bytes that is in all of Debian's clamav-testfiles.
@@ -69,15 +72,16 @@ def check(condition, why="condition is false"):
 
 
 def wait_for(what, function, seconds=SOON, pause=0.05):
-    """Calls function until it returns something true; fails with `what`."""
+    """Calls function until it returns something true; fails with `what`. The last call begins after the time's end."""
     end = time.monotonic() + seconds * SLOW
-    value = function()
-    while not value:
-        if time.monotonic() > end:
+    while True:
+        late = time.monotonic() > end
+        value = function()
+        if value:
+            return value
+        if late:
             raise Failed("waited %d s for %s" % (seconds * SLOW, what))
         time.sleep(pause)
-        value = function()
-    return value
 
 
 def run(*argv, **kw):
@@ -271,7 +275,7 @@ class Suite:
         pid = self.pidfile()
         if pid:
             os.kill(pid, signal.SIGTERM)
-            wait_for("the suite's end", lambda: not _alive(pid), 30)
+            wait_for("the suite's end", lambda: not _alive(pid))
 
     def reload(self):
         os.kill(self.pidfile(), signal.SIGHUP)
@@ -295,23 +299,38 @@ class Suite:
         if json_output:
             cmd.append("--json")
         r = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, user=user, timeout=60 * SLOW)
+        self.complaint = r.stderr.decode(errors="replace")
         if not json_output:
-            return r.returncode, r.stdout.decode(errors="replace") + r.stderr.decode(errors="replace")
+            return r.returncode, r.stdout.decode(errors="replace") + self.complaint
         try:
             return r.returncode, json.loads(r.stdout.decode())
         except ValueError:
             return r.returncode, None
 
+    def _asked(self, answered, *argv):
+        """(exit status, document) of a question that may come while the machine is too busy for an answer within
+        ampcli's 5 s, or its service begins anew: asked again. How soon answers come is a matter of cases of its own."""
+        end = time.monotonic() + SOON * SLOW
+        while True:
+            late = time.monotonic() > end
+            code, doc = self.cli(*argv)
+            if late or answered(code, doc):
+                return code, doc
+            time.sleep(0.1)
+
     def status(self):
-        return self.cli("status")[1]
+        too_busy = re.compile(r"^ampcli: ampmon: .*within", re.M)
+        return self._asked(lambda code, doc: not too_busy.search(self.complaint), "status")[1]
 
     def counters(self):
         return (self.status() or {}).get("counters", {})
 
     def history(self, kind=None):
+        """Rows, the newest first. Who gets none is told so: a row that is not there is not one that was not shown."""
         argv = ["history", "--limit", "0"] + (["--type", kind] if kind else [])
-        code, doc = self.cli(*argv)
-        return doc if code == 0 and doc is not None else []
+        code, doc = self._asked(lambda code, doc: code != UNREACHABLE, *argv)
+        check(code == 0 and doc is not None, "history: exit %d, %s" % (code, self.complaint))
+        return doc
 
     def detections(self, path=None):
         rows = self.history("threat_detected")
@@ -320,11 +339,31 @@ class Suite:
     def wait_detected(self, path, seconds=SOON):
         return wait_for("a detection of %s" % path, lambda: self.detections(path), seconds)
 
-    def events_json(self):
-        """Lines of events.json and of the files before it, the oldest first."""
+    def _events_files(self):
+        """[(inode, path)], the oldest first. OSError: a rotation came between."""
         names = sorted((n for n in os.listdir(self.log) if n.startswith("events.json.")),
                        key=lambda n: -int(n.rsplit(".", 1)[1])) + ["events.json"]
-        return [json.loads(l) for n in names for l in open("%s/%s" % (self.log, n), "rb")]
+        return [(os.stat("%s/%s" % (self.log, n)).st_ino, "%s/%s" % (self.log, n)) for n in names]
+
+    def events_lines(self):
+        """Lines of events.json and of the files before it, the oldest first; what has no end yet is no line."""
+
+        def opened():
+            with contextlib.ExitStack() as stack:
+                try:
+                    before = self._events_files()
+                    files = [stack.enter_context(open(path, "rb")) for _, path in before]
+                    rotated = self._events_files() != before
+                except FileNotFoundError:
+                    return None
+                rotated = rotated or [os.fstat(f.fileno()).st_ino for f in files] != [inode for inode, _ in before]
+                return None if rotated else [f.read() for f in files]
+
+        texts = wait_for("a moment between two rotations", opened, pause=0)
+        return [l for text in texts for l in text.split(b"\n")[:-1]]
+
+    def events_json(self):
+        return [json.loads(l) for l in self.events_lines()]
 
     def wait_idle(self, seconds=SOON):
         """Nothing in hand, nothing being repaired, three looks in a row."""
@@ -341,7 +380,7 @@ class Suite:
     # the engine
 
     def definitions(self):
-        return self.cli("definitions")[1] or {}
+        return self._asked(lambda code, doc: code != UNREACHABLE, "definitions")[1] or {}
 
     def wait_engine(self, generation=1, seconds=SOON):
         """Signatures of that generation, or a later one, are in use; the document."""
@@ -368,10 +407,32 @@ class Suite:
                 return f["detail"] or "-"
         return None
 
+    @contextlib.contextmanager
+    def nothing_is_read(self):
+        """Whoever changes a file's mode again and again delays its verdict by 10 s; this is the same, to the point."""
+        readers = [pid for name, pid in self.pids().items() if name.startswith("ampread")]
+        check(readers, "no ampread")
+        for pid in readers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in readers:
+                os.kill(pid, signal.SIGCONT)
+
+    def wait_events_read(self):
+        """ampscand has read what the kernel had for it: three answers of it, each a turn of its loop."""
+        for _ in range(3):
+            wait_for("a word of ampscand", lambda: "jobs" in (self.status() or {}))
+
     def pids(self):
-        """{service name: pid} from /proc, whatever the services say. Without the hands of ampquard (hands())
-        and without the zygotes and workers of ampengine (engine())."""
+        """{service name: pid} from /proc, whatever the services say. Without the hands of ampquard (hands()),
+        the zygotes and workers of ampengine (engine()), and ampmon's short-lived children."""
         return self._processes()[0]
+
+    def supervisor(self):
+        """The pid of ampmon itself, not of its guard, which is the one of the pid file; None: it is not there."""
+        return next((p for n, p in self.pids().items() if n.startswith("ampmon") and p != self.pidfile()), None)
 
     def engine(self):
         """(pid of ampengine or None, {zygote's pid: [its workers' pids]})"""
@@ -385,31 +446,30 @@ class Suite:
         return self._processes()[1]
 
     def _processes(self):
-        found, hands, engines = {}, {}, {}
-        for entry in os.listdir("/proc"):
-            if not entry.isdigit():
-                continue
+        """(pids by name, hands with their parents, zygotes and workers with theirs). Who ends meanwhile is left out."""
+        names, comms, parents = {}, {}, {}
+        for pid in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
             try:
-                exe = os.readlink("/proc/%s/exe" % entry)
+                exe = os.readlink("/proc/%d/exe" % pid).replace(" (deleted)", "")
             except OSError:
                 continue
-            exe = exe.replace(" (deleted)", "")
-            if os.path.dirname(exe) != self.bin:
+            comm, rest = _stat(pid)
+            if os.path.dirname(exe) == self.bin and rest[0] not in "?XZ":
+                names[pid], comms[pid], parents[pid] = os.path.basename(exe), comm, int(rest[1])
+        found, hands, engines = {}, {}, {}
+        for pid, name in names.items():
+            parent = names.get(parents[pid])
+            if name == parent == names.get(parents.get(parents[pid])) == "ampmon":
+                continue  # of the guard's child a child: it marks, looks, or is about to be a room
+            if name == "ampquard" and (comms[pid] == "ampquard-hand" or parent == "ampquard"):
+                hands[pid] = parents[pid]
                 continue
-            name = os.path.basename(exe)
-            if name == "ampquard" and _comm(entry) == "ampquard-hand":
-                hands[int(entry)] = _parent(entry)
+            if name == "ampengine" and parent != "ampmon":
+                engines[pid] = parents[pid]
                 continue
-            if name == "ampengine":
-                engines[int(entry)] = _parent(entry)
-                continue
-            while name in found:
+            while name in found and name != "ampengine":
                 name += "+"
-            found[name] = int(entry)
-        monitors = [p for n, p in found.items() if n.rstrip("+") == "ampmon"]
-        for pid in [p for p, parent in engines.items() if parent in monitors]:
-            found["ampengine"] = pid
-            del engines[pid]
+            found[name] = pid
         return found, hands, engines
 
     def service(self, name):
@@ -588,8 +648,11 @@ def main(names):
             except BaseException:
                 traceback.print_exc()
         if failed and os.environ.get("AMP_KEEP"):
-            shutil.copytree(BASE, os.environ["AMP_KEEP"], dirs_exist_ok=True, ignore_dangling_symlinks=True,
-                            ignore=lambda d, n: [x for x in n if x in ("run", "bin")])
+            try:
+                shutil.copytree(BASE, os.environ["AMP_KEEP"], dirs_exist_ok=True, ignore_dangling_symlinks=True,
+                                ignore=lambda d, n: [x for x in n if x in ("run", "bin")])
+            except (OSError, shutil.Error, RecursionError) as e:
+                print("# not all of it is kept: %.200s" % e, flush=True)
     # The mounts go with the namespace; the directory they hid is the host's.
     os.chdir("/")
     run("umount", "-R", "-l", BASE, check=False)
