@@ -94,7 +94,7 @@ def parse(data):
 class Client:
     """A raw client of a CLI socket: sends any bytes, with any descriptors."""
 
-    def __init__(self, path, timeout=10):
+    def __init__(self, path, timeout=60):
         self.s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         # A full backlog is waited for, as ampcli does; with a time-out Python would not.
