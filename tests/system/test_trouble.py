@@ -6,6 +6,8 @@ A message names the thing and the remedy, nothing is lost, and as much is
 protected as can be.
 """
 
+import collections
+import contextlib
 import glob
 import os
 import re
@@ -106,7 +108,7 @@ def start_refused(s):
     r = run(s.bin + "/ampmon", "-c", s.conf, check=False)
     text = r.stdout.decode()
     check(r.returncode == REFUSED, "exit %d: %s" % (r.returncode, text))
-    check(not s.pids(), "left: %r" % s.pids())
+    wait_for("whoever had been started to go", lambda: not s.pids())
     return text
 
 
@@ -150,13 +152,14 @@ def case_broken_configuration_is_refused_at_reload_and_the_old_one_stays():
             f.write(good + broken + "\n")
         s.reload()
         try:
-            fault = wait_for("fault 8", lambda: [f for f in faults(s, 8) if key in f["detail"] and remedy in f["detail"]], 20)[0]
+            fault = wait_for("fault 8", lambda: [f for f in faults(s, 8) if key in f["detail"]
+                                                   and remedy in f["detail"]])[0]
         except harness.Failed:
             raise harness.Failed("%r: %r" % (broken, faults(s, 8)))
         check(s.conf in fault["detail"], "%r: %r" % (broken, fault))
         check(fault["severity"] == "critical" and fault["remedy"], "fault: %r" % fault)
-        s.wait_detected(write("%s/%d" % (d, n), content(n)), 20)
-    check("configuration refused, the old one stays: " + s.conf in s.log_text(), "not in ampmon.log")
+        s.wait_detected(write("%s/%d" % (d, n), content(n)))
+    wait_for("it in ampmon.log", lambda: "configuration refused, the old one stays: " + s.conf in s.log_text())
     check(not [r for r in s.status()["services"] if r["restarts"]], "something was restarted")
     # A good one holds, and clears the fault: another directory is watched from here on.
     more = harness.mount_tmpfs(harness.BASE + "/more-%d" % serial[0])
@@ -187,7 +190,7 @@ def case_a_broken_policy_is_refused_and_the_old_one_stays():
         with open(path, "w") as f:
             f.write(text)
         s.reload()
-        fault = wait_for("fault 8", lambda: [f for f in faults(s, 8) if key in f["detail"]])[0]
+        fault = wait_for("fault 8", lambda: [f for f in faults(s, 8) if key + ": " in f["detail"]])[0]
         check(path in fault["detail"] and ";" in fault["detail"], "fault: %r" % fault)
         code, text = s.cli("policy", "use", "protect", json_output=False)
         check(code == ERROR and path in text and key in text, "policy use: %d %r" % (code, text))
@@ -245,6 +248,16 @@ def set_users(without=()):
                                         for u, i in harness.USERS.items() if u not in without))
 
 
+def running(s):
+    return {x["name"] for x in s.status()["services"] if x["state"] == "running"}
+
+
+def written_and_run(s, path, program, read=True):
+    """(path, process): nobody can take the file away between its last byte and its execution."""
+    with s.nothing_is_read() if read else contextlib.nullcontext():
+        return path, subprocess.Popen([write(path, program, 0o755), "300"])
+
+
 def case_a_missing_user():
     """The message names the user and the remedy, the others run, nothing is lost."""
     try:
@@ -259,16 +272,15 @@ def case_a_missing_user():
             text = r.stdout.decode()
             check(r.returncode == 0, "it did not start without %s: %r" % (user, text))
             fault = wait_for("fault 13", lambda: faults(s, 13))[0]
-            for said in (text, s.log_text(), fault["detail"]):
-                check('no user "%s"' % user in said and "useradd" in said and "user_" + role in said, "%r" % said)
-            st = s.status()
-            check(not st["protected"] and fault["severity"] == "critical", "status: %r" % st)
-            others = {x["name"] for x in st["services"] if x["state"] == "running"}
-            for name in ("ampscand", "ampread", "ampcloudd", "ampquard"):
-                check((name in others) == (name != role), "without %s there run %r" % (user, others))
+            for said in (lambda: text, s.log_text, lambda: fault["detail"]):
+                wait_for("%s to be named: %r" % (user, said()), lambda: 'no user "%s"' % user in said()
+                         and "useradd" in said() and "user_" + role in said())
+            others = {"ampscand", "ampread", "ampcloudd", "ampquard"} - {role}
+            wait_for("the others", lambda: others <= running(s))
+            check(role not in running(s), "without %s there run %r" % (user, running(s)))
+            check(not s.status()["protected"] and fault["severity"] == "critical", "status: %r" % s.status())
             paths = [write("%s/%d" % (d, i), content(i)) for i in range(20)]
-            exe = write(d + "/program", program, 0o755)
-            p = subprocess.Popen([exe, "300"])
+            exe, p = written_and_run(s, d + "/program", program, read=role != "ampread")
             if role == "ampcloudd":
                 check(s.cli("history")[0] == UNREACHABLE, "history without ampcloudd: exit code")
                 check(wait_for("the kill", lambda: p.poll() is not None) and p.returncode == -signal.SIGKILL,
@@ -290,7 +302,7 @@ def case_a_missing_user():
 
 
 def fill(path):
-    with open(path, "wb", buffering=0) as f:
+    with open(path, "ab", buffering=0) as f:
         try:
             while f.write(b"\xa5" * 65536) == 65536:
                 pass
@@ -316,27 +328,25 @@ def case_a_full_disk_under_the_database():
         fault = wait_for("fault 10", lambda: [f for f in faults(s, 10) if "events wait" in f["detail"]])[0]
         check(s.etc + "/cloud/events.db" in fault["detail"] and "free space" in fault["detail"], "fault: %r" % fault)
         check(fault["severity"] == "critical" and fault["remedy"], "fault: %r" % fault)
-        check(s.history("threat_detected") is not None, "history cannot be asked")
+        s.history("threat_detected")
         # Any of them may die meanwhile; and it protects all the same.
         for name in ("ampmon", "ampcloudd", "ampscand"):
-            pid = [p for p in s.pids().values() if p != s.pidfile() and
-                   os.readlink("/proc/%d/exe" % p).endswith("/" + name)][0]
+            pid = wait_for(name, lambda: s.supervisor() if name == "ampmon" else s.pids().get(name))
             os.kill(pid, signal.SIGKILL)
-            wait_for("its successor", lambda: not harness.alive(pid) and [
-                x for x in (s.status() or {}).get("services", []) if x["name"] == name and x["state"] == "running"])
-        exe = write(d + "/program", program, 0o755)
-        p = subprocess.Popen([exe, "300"])
+            wait_for("its successor", lambda: [x for x in (s.status() or {}).get("services", [])
+                                               if x["name"] == name and x["state"] == "running" and x["pid"] != pid])
+        exe, p = written_and_run(s, d + "/program", program)
         check(wait_for("the kill", lambda: p.poll() is not None) and p.returncode == -signal.SIGKILL, "no protection")
-        wait_for("fault 10 again", lambda: faults(s, 10), 30)
+        wait_for("fault 10 again", lambda: faults(s, 10))
         os.unlink(s.etc + "/cloud/filler")
         # The rows need more than the 8 MB there were.
         run("mount", "-o", "remount,size=64m", s.etc + "/cloud")
         wait_for("fault 10 to clear", lambda: s.status() and not faults(s, 10))
-        s.wait_ready(60)
-        wait_for("all rows", lambda: set(paths) <= {r["path"] for r in s.detections()}, 60, 0.5)
+        s.wait_ready(180)
+        wait_for("all rows", lambda: set(paths) <= {r["path"] for r in s.detections()}, 180, 0.5)
         s.wait_idle()
         check_once(s, paths)
-        kills = [r for r in s.history("process_killed") if r["path"] == exe]
+        kills = wait_for("its record", lambda: [r for r in s.history("process_killed") if r["path"] == exe])
         check(len(kills) == 1, "kills: %r" % kills)
     finally:
         s.cleanup()
@@ -358,9 +368,8 @@ def case_a_full_disk_under_the_logs():
         for n in range(50):
             s.cli("policy", "use", "no-such-policy-%d" % n)
         s.wait_detected(write(d + "/file", content(1)))
-        counters = s.counters()
-        lost = {k: v for k, v in counters.items() if v and (".log.write_failed" in k or ".log.cli_lost" in k)}
-        check(lost, "no line counted as lost")
+        wait_for("lost lines to be counted", lambda: [k for k, v in s.counters().items() if v and (
+            ".log.write_failed" in k or ".log.cli_lost" in k)])
         os.unlink(s.log + "/filler")
         s.cli("policy", "use", "after-the-flood")
         wait_for("the log to go on", lambda: "after-the-flood" in s.log_text("ampcli"))
@@ -380,12 +389,20 @@ def case_a_full_disk_under_the_state():
     d = place("full-state")
     try:
         s.start()
-        fill(etc + "/filler")
+        s.wait_idle()
+
+        def full():
+            """What was being replaced when the disk became full may have given its place back since."""
+            fill(etc + "/filler")
+            return not os.path.exists(etc + "/ampmon.state.tmp") and os.statvfs(etc).f_bfree == 0
+
+        wait_for("a full disk", full)
         code, text = s.cli("policy", "use", "audit", json_output=False)
         check(code == ERROR and etc + "/ampmon.state" in text and "No space" in text and "nothing was changed" in text,
               "exit %d: %r" % (code, text))
         check(s.status()["mode"] == "protect", "mode: %r" % s.status()["mode"])
-        s.wait_detected(write(d + "/file", content(1))) if not faults(s, 10) else None
+        path = write(d + "/file", content(1))
+        wait_for("its detection, or the reason why there is none", lambda: faults(s, 10) or s.detections(path))
         os.unlink(etc + "/filler")
         wait_for("the change", lambda: s.cli("policy", "use", "audit")[0] == DONE)
         check(s.status()["mode"] == "audit", "mode: %r" % s.status()["mode"])
@@ -399,10 +416,13 @@ def case_a_full_disk_under_the_state():
 
 # -- policy --------------------------------------------------------------------------
 
+# The last of the files wait for the word that there were changes enough.
 WRITER = r"""
 import os, sys, time
 d, count = sys.argv[1], int(sys.argv[2])
 for i in range(count):
+    if i == count - 100:
+        sys.stdin.read()
     with open("%s/listed-%d" % (d, i), "wb") as f:
         f.write(b"trouble test, listed file number %d\n" % (i % 300) * 3)
     time.sleep(0.005)
@@ -416,7 +436,9 @@ def case_policy_changed_in_mid_flight():
     s.block(program, "Test.Trouble.Program")
     s.start()
     exe = write(d + "/program", program, 0o755)
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, d, "2000"])
+    # What is judged under Audit stays; what was only written under it is taken by the first Protect.
+    s.wait_detected(exe)
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, d, "2000"], stdin=subprocess.PIPE)
     under_audit, under_protect = [], []
     changes = 0
     while writer.poll() is None:
@@ -427,20 +449,23 @@ def case_policy_changed_in_mid_flight():
             # What starts under Protect is taken as well; under Audit it stays, for the next Protect.
             if policy == "audit":
                 exe = write("%s/program-%d" % (d, changes), program, 0o755)
+                s.wait_detected(exe)
             # Acknowledged: what starts from here on is judged by it.
             p = subprocess.Popen([exe, "300"])
             started.append(p)
             if policy == "protect":
-                check(wait_for("the kill", lambda: p.poll() is not None, 20) and p.returncode == -signal.SIGKILL,
+                check(wait_for("the kill", lambda: p.poll() is not None) and p.returncode == -signal.SIGKILL,
                       "under protect: %r" % p.returncode)
             else:
                 wait_for("its record", lambda: [r for r in s.detections(exe) if r["process"] and
                                                 r["process"]["pid"] == p.pid])
                 check(p.poll() is None, "killed under audit")
+        if changes >= 6:
+            writer.stdin.close()
     check(changes >= 6, "only %d changes while files arrived" % changes)
     # What Audit let run is killed by the next Protect (all but the last were already).
     for p in under_audit[:-1]:
-        check(p.wait(10) == -signal.SIGKILL, "what audit let run: %r" % p.returncode)
+        check(p.wait(SOON) == -signal.SIGKILL, "what audit let run: %r" % p.returncode)
     check(under_audit[-1].poll() is None, "the last one was killed under audit")
     check(s.cli("policy", "use", "protect")[0] == DONE, "policy use")
     check(under_audit[-1].wait(SOON) == -signal.SIGKILL, "what audit let run: %r" % under_audit[-1].returncode)
@@ -448,13 +473,12 @@ def case_policy_changed_in_mid_flight():
     wait_for("all rows", lambda: set(paths) <= {r["path"] for r in s.detections()}, pause=0.5)
     s.wait_idle()
     check_once(s, paths)
-    rows = s.history("policy_changed")
-    check(len(rows) >= changes + 1, "%d changes, %d rows" % (changes + 1, len(rows)))
+    wait_for("rows of %d changes" % (changes + 1), lambda: len(s.history("policy_changed")) >= changes + 1)
     check({r["mode"] for r in s.detections() if "/listed-" in r["path"]} == {"audit", "protect"}, "modes of the rows")
-    killed = {r["process"]["pid"] for r in s.history("process_killed")}
     pids = {p.pid for p in under_audit + under_protect}
-    check(not pids - killed, "killed and not recorded: %r of %d" % (sorted(pids - killed), len(pids)))
-    check(not killed - pids, "recorded and not killed: %r" % sorted(killed - pids))
+    killed = lambda: {r["process"]["pid"] for r in s.history("process_killed")}
+    wait_for("records of all that were killed", lambda: pids <= killed())
+    check(not killed() - pids, "recorded and not killed: %r" % sorted(killed() - pids))
     print("# %d policy changes while 2,000 files arrived" % changes, flush=True)
 
 
@@ -462,22 +486,20 @@ def case_policy_changed_in_mid_flight():
 
 
 def case_a_silent_main_loop_is_killed_and_replaced():
-    s = new_suite(heartbeat_timeout=3).start()
+    # So long that nobody else is silent because others have the processors.
+    timeout = 8
+    s = new_suite(heartbeat_timeout=timeout).start()
     d = place("silent")
     for room in ("ampscand", "ampread", "ampcloudd", "ampquard"):
         pid = s.pids()[room]
         label = [x["name"] for x in s.status()["services"] if x["pid"] == pid][0]
         os.kill(pid, signal.SIGSTOP)
-        begin = time.monotonic()
         paths = [write("%s/%s-%d" % (d, room, i), content(i)) for i in range(LISTED)]
-        wait_for("the end of the silent %s" % room, lambda: not harness.alive(pid), 20)
-        took = time.monotonic() - begin
-        check(took < 10, "it was killed after %.1f s" % took)
+        wait_for("the end of the silent %s" % room, lambda: not harness.alive(pid), 5 * timeout)
         fault = wait_for("fault 2", lambda: [f for f in faults(s, 2) if f["detail"].startswith(label + ":")])[0]
         check(str(pid) in fault["detail"] and "main loop" in fault["detail"] and fault["remedy"], "fault: %r" % fault)
-        s.wait_ready(30)
-        for path in paths:
-            s.wait_detected(path)
+        s.wait_ready()
+        wait_for("all of them", lambda: set(paths) <= {r["path"] for r in s.detections()})
         s.wait_idle()
         check_once(s, paths)
         check(s.service(label)["restarts"] == 1, "restarts: %r" % s.service(label))
@@ -490,7 +512,7 @@ QUESTIONS = (["status"], ["faults"], ["history"], ["policy"], ["policy", "list"]
 
 
 def case_exit_codes():
-    s = new_suite()
+    s = new_suite(heartbeat_timeout=300)  # who is stopped below stays
     for q in QUESTIONS:
         code, text = s.cli(*q, json_output=False)
         check(code == UNREACHABLE and "ampcli: " in text, "%r without the suite: %d %r" % (q, code, text))
@@ -519,7 +541,7 @@ def case_exit_codes():
             begin = time.monotonic()
             code, text = s.cli(*q, json_output=False)
             took = time.monotonic() - begin
-            check(code == UNREACHABLE and room in text and took < 8, "%r: %d %r in %.1f s" % (q, code, text, took))
+            check(code == UNREACHABLE and room in text and took < 25, "%r: %d %r in %.1f s" % (q, code, text, took))
             code, doc = s.cli("status")
             check(code == UNREACHABLE and doc and doc["services"], "status without %s: %d %r" % (room, code, doc))
         finally:
@@ -542,15 +564,23 @@ def case_logs_and_the_record_of_changes():
     s = new_suite(log_max_size=4096, log_keep=50).start()
     d = place("logs")
     known = set()
+    asked = collections.Counter()
     for n in range(150):
         user = TESTER if n % 10 == 9 else 0
         if user:
             code, text = as_tester(s, "policy", "use", "id-%d" % n, groups=[harness.GROUPS["amp"]])
             check(code == NOT_PERMITTED, text)
         else:
-            # Twice a real one.
+            # Twice a real one; it is asked again while a reload is under way.
             policy = "audit" if n == 50 else "protect" if n == 100 else "id-%d" % n
-            check(s.cli("policy", "use", policy)[0] == (DONE if policy[0] != "i" else ERROR), "policy use %s" % policy)
+
+            def use():
+                asked[policy] += 1
+                code, text = s.cli("policy", "use", policy, json_output=False)
+                return "another change is under way" not in text and (code, text)
+
+            code, text = wait_for("an answer", use)
+            check(code == (DONE if policy[0] != "i" else ERROR), "policy use %s: %d %r" % (policy, code, text))
         if n % 4 == 0:
             s.reload()  # some lines of ampmon's log
         if n % 15 == 0:
@@ -561,7 +591,7 @@ def case_logs_and_the_record_of_changes():
                 s.wait_detected(write(name, content(n)))
                 known.add(os.path.basename(name))
     wait_for("rotation of each log that grew", lambda: all(os.path.exists("%s/%s.log.1" % (s.log, c))
-                                                          for c in ("ampcli", "ampmon", "ampscand")), 20)
+                                                          for c in ("ampcli", "ampmon", "ampscand")))
     s.stop()
     for f in log_files(s):
         st = os.stat(f)
@@ -570,7 +600,7 @@ def case_logs_and_the_record_of_changes():
     for n in range(150):
         policy = "audit" if n == 50 else "protect" if n == 100 else "id-%d" % n
         mine = [l for l in commands if re.search(r"uid \d+ pid \d+: policy use %s\b" % policy, l)]
-        check(len(mine) == 1, "%s: %r" % (policy, mine))
+        check(len(mine) == max(1, asked[policy]), "%s: %r" % (policy, mine))
         who = "uid %d pid " % (TESTER if n % 10 == 9 else 0)
         check(who in mine[0] and ("refused" in mine[0]) == (n % 10 == 9), "%s: %r" % (policy, mine[0]))
         check(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z ", mine[0]), "time: %r" % mine[0])
