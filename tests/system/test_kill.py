@@ -1,6 +1,5 @@
 """What runs a convicted file is killed, all of it and nothing else (issue point 3)."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -91,7 +90,7 @@ BROKEN = b"\x00\x01 no program at all, but listed\n"
 def script(tag):
     line = {"env": b"#!/usr/bin/env python3", "gone": b"#!/no/such/interpreter"}.get(tag, b"#!/bin/sh")
     body = {"sh": b"while :; do sleep 1; done", "env": b"import time\nwhile True: time.sleep(1)", "gone": b"true",
-            "late": b"while :; do sleep 2; done", "parked": b"while :; do sleep 3; done", "short": b"sleep 0.3"}[tag]
+            "late": b"while :; do sleep 2; done", "parked": b"while :; do sleep 3; done", "short": b"read line"}[tag]
     return line + b"\n" + body + b"\n"
 
 
@@ -110,7 +109,7 @@ def noted(tag):
 
 def killed(p):
     """The program may run for a moment (Passive), then it is killed."""
-    wait_for("the kill", lambda: p.poll() is not None, 30, 0.002)
+    wait_for("the kill", lambda: p.poll() is not None, pause=0.002)
     check(p.returncode == -signal.SIGKILL, "ended with %r" % p.returncode)
 
 
@@ -134,7 +133,7 @@ def case_every_process_of_the_file_dies():
         path = "%s/%s" % (w, tag)
         p = launch(path, tag)
         killed(p)
-        wait_for("the %s" % child, lambda: not [x for x in noted(child) if alive(x)], 30)
+        wait_for("the %s" % child, lambda: not [x for x in noted(child) if alive(x)])
         check(not [x for x in noted("main") if alive(x)], "main lives")
 
 
@@ -181,7 +180,7 @@ def case_from_an_overlay():
     path = merged + "/overlay"
     p = launch(path, "fork")
     killed(p)
-    wait_for("its children", lambda: not [x for x in noted("child") if alive(x)], 30)
+    wait_for("its children", lambda: not [x for x in noted("child") if alive(x)])
     names = (layers + "/upper/overlay", path)
     rows = wait_for("the record", lambda: [r for name in names for r in kill_rows(name)])
     check(p.pid in [r["process"]["pid"] for r in rows], "rows: %r" % rows)
@@ -192,7 +191,7 @@ def case_a_caller_whose_exec_failed_lives():
         path = "%s/%s" % (w, name)
         code = "import os,sys,time\ntry:\n os.execv(sys.argv[1],[sys.argv[1]])\nexcept OSError: pass\ntime.sleep(300)"
         p = subprocess.Popen(["/usr/bin/python3", "-c", code, path])
-        wait_for("the exec's detection", lambda: [r for r in suite.detections(path) if r["cause"] == "exec"], 30)
+        wait_for("the exec's detection", lambda: [r for r in suite.detections(path) if r["cause"] == "exec"])
         time.sleep(2)
         check(p.poll() is None, "the caller of %s was killed" % name)
         p.kill()
@@ -213,20 +212,6 @@ def case_scripts():
         check([r["process"]["pid"] for r in rows] == [p.pid], "rows: %r" % rows)
 
 
-@contextlib.contextmanager
-def nothing_is_read():
-    """Whoever changes a file's mode again and again delays its verdict by 10 s; this is the same, to the point."""
-    readers = [pid for name, pid in suite.pids().items() if name.startswith("ampread")]
-    check(readers, "no ampread")
-    for pid in readers:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in readers:
-            os.kill(pid, signal.SIGCONT)
-
-
 def with_pid(pid, argv):
     """argv as a process with a pid that is free."""
     for _ in range(100):
@@ -244,9 +229,11 @@ def case_who_has_the_pid_of_a_script_that_ended_lives():
     if not os.path.exists("/proc/sys/kernel/ns_last_pid"):
         raise harness.Skip("no ns_last_pid in this kernel")
     path = ext4 + "/script-short"
-    with nothing_is_read():
-        p = subprocess.Popen([write(path, script("short"), 0o755)])
-        check(p.wait() == 0, "the script ended with %r" % p.returncode)
+    with suite.nothing_is_read():
+        p = subprocess.Popen([write(path, script("short"), 0o755)], stdin=subprocess.PIPE)
+        suite.wait_events_read()  # while it lives: when it did is known
+        p.communicate(b"\n")
+        check(p.returncode == 0, "the script ended with %r" % p.returncode)
         shell = with_pid(p.pid, ["/bin/sh", "-c", "read x"])
         time.sleep(1.5)
     try:
@@ -256,7 +243,9 @@ def case_who_has_the_pid_of_a_script_that_ended_lives():
         execs = [r for r in suite.detections(path) if r["cause"] == "exec"]
         check(execs and execs[0]["process"]["pid"] == p.pid, "the event was of another: %r" % suite.detections(path))
         check(not kill_rows(path), "rows: %r" % kill_rows(path))
-        check(suite.log_text().count("process %d is a later one of that pid" % p.pid) == 1, "said once: " + suite.log_text())
+        later = "process %d is a later one of that pid" % p.pid
+        wait_for("it in the log", lambda: later in suite.log_text())
+        check(suite.log_text().count(later) == 1, "said once: " + suite.log_text())
     finally:
         shell.kill()
         shell.wait()
@@ -265,9 +254,10 @@ def case_who_has_the_pid_of_a_script_that_ended_lives():
 def case_the_interpreter_dies_when_the_verdict_comes_late():
     for tag in ("late", "parked"):
         path = "%s/script-%s" % (ext4, tag)
-        with nothing_is_read():
+        with suite.nothing_is_read():
             p = subprocess.Popen([write(path, script(tag), 0o755)])
-            time.sleep(2.5)
+            suite.wait_events_read()
+            time.sleep(2.5)  # it is parked after one
             check(p.poll() is None, "ended with %r, unread" % p.poll())
             if tag == "parked":  # its successor has nothing but what was written down
                 os.kill(suite.pids()["ampscand"], signal.SIGKILL)

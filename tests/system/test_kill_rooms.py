@@ -23,6 +23,7 @@ from harness import check, wait_for, write
 LISTED = int(os.environ.get("AMP_KILL_FILES", "500"))
 OTHERS = 10 * LISTED
 SECONDS = 35  # of writing
+KILLS_MIN = 3 if harness.SLOW == 1 else 1  # of each
 ROOMS = ["ampscand", "ampread", "ampread+", "ampread++", "ampcloudd", "ampquard", "ampmon", "ampengine", "zygote",
          "worker"]
 ARCHIVES = 10  # one of so many is an archive
@@ -79,8 +80,18 @@ w, seconds, archives = sys.argv[1], float(sys.argv[2]), sys.argv[3]
 listed, others = %d, %d
 begin = time.monotonic()
 worst = 0.0
+
+def waits():
+    # Seconds for which others had the processors: that is nobody's lock.
+    try:
+        return int(open("/proc/self/schedstat").read().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
 for i in range(others):
-    t = time.monotonic()
+    if i == others * 9 // 10:
+        sys.stdin.read()  # the last of them, when there were kills enough
+    t = time.monotonic() - waits()
     with open("%%s/other-%%d" %% (w, i), "wb") as f:
         f.write(b"other %%d\n" %% i)
     if i %% 10 == 0:
@@ -90,23 +101,12 @@ for i in range(others):
                 f.write(open("%%s/%%d" %% (archives, n), "rb").read())
             else:
                 f.write(b"kill test, listed file number %%d\n" %% n * 3)
-    worst = max(worst, time.monotonic() - t)
+    worst = max(worst, time.monotonic() - waits() - t)
     ahead = begin + seconds * i / others - time.monotonic()
     if ahead > 0:
         time.sleep(ahead)
 print("%%.3f" %% worst)
 """ % (LISTED, OTHERS, ARCHIVES)
-
-
-def running_ampmon(pids):
-    """Of the guard and the supervisor proper, the latter: it has children of other names."""
-    for name in ("ampmon+", "ampmon"):
-        if name not in pids:
-            continue
-        guard = suite.pidfile()
-        if pids[name] != guard:
-            return pids[name]
-    return None
 
 
 def kill_one(room):
@@ -116,7 +116,7 @@ def kill_one(room):
         inner = list(zygotes) if room == "zygote" else [p for workers in zygotes.values() for p in workers]
         pid = inner[0] if inner else None
     else:
-        pid = running_ampmon(pids) if room == "ampmon" else pids.get(room)
+        pid = suite.supervisor() if room == "ampmon" else pids.get(room)
     if not pid:
         return False
     try:
@@ -127,32 +127,33 @@ def kill_one(room):
 
 
 def kill_while_files_are_written():
-    """Rooms in turn, at most 8 a minute of each: one kill in 0.7 s."""
+    """Rooms in turn, at most 8 a minute of each: one kill in 0.7 s. Where they come late there is more time."""
     killed = dict.fromkeys(ROOMS, 0)
     p = subprocess.Popen([sys.executable, "-c", WRITER, w, str(SECONDS), harness.BASE + "/archives"],
-                         stdout=subprocess.PIPE)
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     rnd = random.Random(int(os.environ.get("AMP_SEED", "5")))
     end = time.monotonic() + SECONDS
     while p.poll() is None:
+        enough = min(killed.values()) >= KILLS_MIN
         # The least killed first: a zygote is there only some time after its room.
-        for room in sorted(ROOMS, key=killed.get) if time.monotonic() < end else ():
+        for room in sorted(ROOMS, key=killed.get) if time.monotonic() < end or not enough else ():
             if killed[room] < 8 and kill_one(room):
                 killed[room] += 1
                 break
+        if enough:
+            p.stdin.close()
         time.sleep(0.5 + rnd.random() * 0.4)
-        check(time.monotonic() < end + harness.SOON * harness.SLOW, "the writer hangs")
+        check(time.monotonic() < end + 3 * harness.SOON * harness.SLOW, "the writer hangs, or nobody is there: %r" % killed)
     worst = float(p.stdout.read())
     check(p.returncode == 0, "writer: %d" % p.returncode)
     check(worst < 5 * harness.SLOW, "one write took %.1f s" % worst)
     print("# killed %r, longest write %.3f s" % (killed, worst), flush=True)
-    for room in ROOMS:
-        check(killed[room] >= (3 if harness.SLOW == 1 else 1), "%s was killed only %d times" % (room, killed[room]))
-    suite.wait_ready(120)
-    suite.wait_idle(120)
+    suite.wait_ready(300)
+    suite.wait_idle(300)
 
 
 def expect_each_detected_once():
-    rows = wait_for("all detections", lambda: _complete(), 120)
+    rows = wait_for("all detections", _complete, 300)
     by_path = {}
     for r in rows:
         by_path.setdefault(r["path"], []).append(r)
@@ -178,33 +179,38 @@ def case_kill_every_room_while_files_are_written():
 
 def case_protection_is_back():
     path = write(w + "/listed-again", content(1))
-    suite.wait_detected(path, 30)
+    suite.wait_detected(path)
+    suite.wait_idle()
     st = suite.status()
     check(not [r for r in st["repairs"] if r["state"] in ("waiting", "walking", "failed")], "repairs: %r" % st["repairs"])
+
+
+def throttled():
+    return [f for f in (suite.status() or {}).get("faults", []) if f["number"] == 1 and "ampcloudd" in f["detail"]]
 
 
 def case_a_room_that_dies_too_often_is_throttled():
     """Eleven deaths within a minute: a fault, a pause; then it is back and the fault is cleared."""
     for i in range(11):
-        pid = wait_for("an ampcloudd", lambda: suite.pids().get("ampcloudd"), 70, 0.01)
+        pid = wait_for("an ampcloudd", lambda: suite.pids().get("ampcloudd"), 120, 0.01)
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        wait_for("its end", lambda: suite.pids().get("ampcloudd") != pid, 10, 0.005)
-    fault = wait_for("fault 1", lambda: [f for f in (suite.status() or {}).get("faults", []) if f["number"] == 1], 20)
-    check("ampcloudd" in fault[0]["detail"] and fault[0]["remedy"], "fault: %r" % fault)
+        wait_for("its end", lambda: suite.pids().get("ampcloudd") != pid, pause=0.005)
+    fault = wait_for("fault 1", throttled)
+    check(fault[0]["remedy"], "fault: %r" % fault)
     path = write(w + "/while-throttled", content(2))
     suite.wait_ready(180)
-    suite.wait_detected(path, 60)
-    wait_for("the fault to clear", lambda: not [f for f in suite.status()["faults"] if f["number"] == 1], 180)
+    suite.wait_detected(path)
+    wait_for("the fault to clear", lambda: not throttled(), 300)
 
 
 # -- under Protect ------------------------------------------------------------------
 
 
 def entries():
-    return suite.cli("quarantine", "list", "--limit", "0")[1] or []
+    return suite.asked("quarantine", "list", "--limit", "0")[1] or []
 
 
 def all_taken():
@@ -265,7 +271,7 @@ def case_kill_every_room_while_files_are_taken():
     suite.stop()
     prepare(harness.BASE, "protect", "protect")
     kill_while_files_are_written()
-    rows = wait_for("every listed file in the vault", all_taken, 120)
+    rows = wait_for("every listed file in the vault", all_taken, 300)
     expect_each_detected_once()
     expect_vault(rows)
     found = wait_outcomes()
@@ -281,11 +287,12 @@ def expect_protection():
     data = b"listed after all of it\n"
     suite.block(data)
     suite.reload()
-    wait_for("the list in force", lambda: harness.sha256(data) in str(suite.cli("policy", "lists")[1]))
+    wait_for("the list in force", lambda: harness.sha256(data) in str(suite.asked("policy", "lists")[1]))
     path = write(w + "/after", data)
     wait_for("the last one in the vault", lambda: [e for e in entries() if e["sha256"] == harness.sha256(data)
                                                    and e["state"] == "quarantined"])
     check(not os.path.exists(path), "still there")
+    suite.wait_idle()
     check(not [r for r in suite.status()["repairs"] if r["state"] in ("waiting", "walking", "failed")], "repairs")
 
 
