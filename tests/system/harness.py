@@ -307,7 +307,7 @@ class Suite:
         except ValueError:
             return r.returncode, None
 
-    def _asked(self, answered, *argv):
+    def asked(self, *argv, answered=lambda code, doc: code != UNREACHABLE):
         """(exit status, document) of a question that may come while the machine is too busy for an answer within
         ampcli's 5 s, or its service begins anew: asked again. How soon answers come is a matter of cases of its own."""
         end = time.monotonic() + SOON * SLOW
@@ -320,7 +320,7 @@ class Suite:
 
     def status(self):
         too_busy = re.compile(r"^ampcli: ampmon: .*within", re.M)
-        return self._asked(lambda code, doc: not too_busy.search(self.complaint), "status")[1]
+        return self.asked("status", answered=lambda code, doc: not too_busy.search(self.complaint))[1]
 
     def counters(self):
         return (self.status() or {}).get("counters", {})
@@ -328,7 +328,7 @@ class Suite:
     def history(self, kind=None):
         """Rows, the newest first. Who gets none is told so: a row that is not there is not one that was not shown."""
         argv = ["history", "--limit", "0"] + (["--type", kind] if kind else [])
-        code, doc = self._asked(lambda code, doc: code != UNREACHABLE, *argv)
+        code, doc = self.asked(*argv)
         check(code == 0 and doc is not None, "history: exit %d, %s" % (code, self.complaint))
         return doc
 
@@ -380,7 +380,7 @@ class Suite:
     # the engine
 
     def definitions(self):
-        return self._asked(lambda code, doc: code != UNREACHABLE, "definitions")[1] or {}
+        return self.asked("definitions")[1] or {}
 
     def wait_engine(self, generation=1, seconds=SOON):
         """Signatures of that generation, or a later one, are in use; the document."""
@@ -391,8 +391,8 @@ class Suite:
 
         return wait_for("the engine with generation %d" % generation, there, seconds)
 
-    def scan(self, *argv, seconds=SOON):
-        """Of a scan on demand that was waited for: (exit status, document)."""
+    def scan(self, *argv, seconds=5 * SOON):
+        """Of a scan on demand that was waited for: (exit status, document). It is gentle where others work."""
         cmd = [self.bin + "/ampcli", "--run-dir", self.run, "scan"] + list(argv) + ["--wait", "--json"]
         r = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds * SLOW)
         try:

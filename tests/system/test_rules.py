@@ -53,7 +53,7 @@ def teardown():
 
 
 def exclusion(kind):
-    code, rows = suite.cli("exclusions")
+    code, rows = suite.asked("exclusions")
     check(code == 0, "exclusions: exit %d" % code)
     return [r for r in rows if r["kind"] == kind]
 
@@ -149,7 +149,7 @@ def case_allowed_wins():
 
 
 def case_bad_entries_are_named_and_the_others_hold():
-    code, doc = suite.cli("policy")
+    code, doc = suite.asked("policy")
     text = str(doc)
     for line in ("blocked.list:2", "blocked.list:4", "exclusions.list:3", "exclusions.list:7"):
         check(line in text, "%s is not reported: %s" % (line, text))
