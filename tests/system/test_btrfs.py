@@ -76,7 +76,7 @@ def setup(base):
         suite.block(running[-1][0], "Test.Btrfs.Running")
         suite.exclude("path %s/excluded" % place)
         os.mkdir(place + "/excluded")
-    for tag in ("write", "exec", "rename", "down", "late"):
+    for tag in ("write", "exec", "rename", "barrier", "down", "late"):
         for i in range(len(places)):
             suite.block(listed(tag + str(i)), "Test.Btrfs")
     for i in range(len(places)):
@@ -118,7 +118,7 @@ def each(function):
 
 
 def case_a_program_that_runs_at_the_first_start_is_killed():
-    each(lambda i, place: wait_for("the kill", lambda: running[i][1].poll() is not None, 20))
+    each(lambda i, place: wait_for("the kill", lambda: running[i][1].poll() is not None))
 
 
 def case_a_write_is_detected_once_and_taken():
@@ -145,7 +145,7 @@ def case_an_exec_is_killed():
             p = subprocess.Popen([place + "/program", "300"])
         except OSError:
             return  # the rename was seen
-        wait_for("the kill", lambda: p.poll() is not None, 30)
+        wait_for("the kill", lambda: p.poll() is not None)
         check(p.returncode == -signal.SIGKILL, "ended with %r" % p.returncode)
         suite.wait_detected(place + "/program")
     each(one)
@@ -159,7 +159,10 @@ def case_a_rename_is_seen_where_events_are_by_handle():
         os.rename(path, place + "/to/renamed")
         if place.startswith(places["top"]):
             once(place + "/to/renamed")
+            taken(place + "/to/renamed")
         else:
+            # Events come in order: this one, of the same place, is later.
+            once(write(place + "/to/barrier", listed("barrier" + str(i))))
             check(os.path.exists(place + "/to/renamed"), "it was seen")
     each(one)
 

@@ -40,9 +40,10 @@ def case_ampmon_dies_before_any_good_moment_was_reported():
         time.sleep(0.0005)
     suite.wait_ready()
     suite.wait_idle()
+    wait_for("all detections", lambda: len({r["path"] for r in suite.detections()}) == FILES)
+    suite.wait_idle()
     rows = suite.detections()
-    wait_for("all detections", lambda: len({r["path"] for r in suite.detections()}) == FILES, 10)
-    check(len(suite.detections()) == FILES, "twice: %d" % len(rows))
+    check(len(rows) == FILES, "twice: %d" % len(rows))
 
 
 def case_a_good_moment_in_the_future_means_that_everything_is_looked_through():
