@@ -58,9 +58,9 @@ static void as_the_room(void **state)
 
 static void running(void **state)
 {
-	char *const argv[] = {(char *)(uintptr_t) "sleep", (char *)(uintptr_t) "60", NULL};
-	char program[4096];
-	int in, out, status, fd;
+	char *const argv[] = {(char *)(uintptr_t) "sleep", (char *)(uintptr_t) "600", NULL};
+	char program[4096], c;
+	int in, out, status, fd, through[2];
 	pid_t pid;
 
 	(void)state;
@@ -72,19 +72,16 @@ static void running(void **state)
 	close(in);
 	close(out);
 	fd = openat(qt_fd, "program", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(pipe2(through, O_CLOEXEC), 0);
 	pid = fork();
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		fexecve(fd, argv, argv + 2);
 		_exit(1);
 	}
-	for (unsigned i = 0; i < 500 && neutral_empty(-1) == NEUTRAL_FAILED; i++) {
-		char link[64], exe[512] = "";
-
-		snprintf(link, sizeof(link), "/proc/%d/exe", (int)pid);
-		if (readlink(link, exe, sizeof(exe) - 1) > 0 && strstr(exe, "/program"))
-			break;
-		usleep(10000);
-	}
+	close(through[1]);
+	assert_int_equal(read(through[0], &c, 1), 0); /* closed by the exec */
+	close(through[0]);
 	assert_int_equal(neutral_empty(fd), NEUTRAL_RUNNING);
 	assert_false(is_empty(fd));
 	kill(pid, SIGKILL);
@@ -107,7 +104,7 @@ static void leased(void **state)
 	assert_int_equal(fcntl(holder, F_SETLEASE, F_RDLCK), 0);
 	begin = qt_now();
 	assert_int_equal(neutral_empty(fd), NEUTRAL_LEASED);
-	assert_true(qt_now() - begin < 2);
+	assert_true(qt_now() - begin < 20); /* a lease may be kept for 45 s */
 	assert_false(is_empty(fd));
 	close(holder);
 	assert_int_equal(neutral_empty(fd), NEUTRAL_DONE);
