@@ -250,7 +250,7 @@ struct qt_thread {
 	pthread_t thread;
 	atomic_bool stop;
 	void (*fn)(void);
-	unsigned long rounds;
+	atomic_ulong rounds;
 };
 
 static UNUSED void *qt_thread_main(void *arg)
@@ -277,6 +277,14 @@ static UNUSED void qt_thread_stop(struct qt_thread *t)
 	t->stop = true;
 	pthread_join(t->thread, NULL);
 	assert_true(t->rounds > 0);
+}
+
+/* Against such a thread for a second, and until all has been seen that is to be; for a minute at most. */
+static UNUSED bool qt_goes_on(const struct qt_thread *t, double begin, bool seen)
+{
+	const double passed = qt_now() - begin;
+
+	return passed < 1 || ((!seen || t->rounds == 0) && passed < 60);
 }
 
 #endif

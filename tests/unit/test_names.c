@@ -510,7 +510,7 @@ static void swapped_names(void **state)
 	unsigned removed = 0, rounds = 0;
 	int file, canary, in;
 	ino_t directory, link;
-	double end;
+	double begin;
 
 	(void)state;
 	QT_NEED();
@@ -525,7 +525,8 @@ static void swapped_names(void **state)
 	close(qt_mkdir("keep", 0700));
 	assert_int_equal(linkat(qt_fd, "evil", AT_FDCWD, qt_path("keep/evil"), 0), 0);
 	qt_thread_start(&t, swap_names);
-	for (end = qt_now() + 1; qt_now() < end; rounds++) {
+	begin = qt_now();
+	for (; qt_goes_on(&t, begin, removed > 0 && removed < rounds); rounds++) {
 		struct capture *c = capture(file);
 		enum name_outcome o = capture_name(c, qt_fd, "evil");
 
@@ -578,7 +579,7 @@ static void swapped_private_directory(void **state)
 	unsigned removed = 0;
 	struct qt_thread t;
 	int file, canary;
-	double end;
+	double begin;
 
 	(void)state;
 	QT_NEED();
@@ -586,7 +587,8 @@ static void swapped_private_directory(void **state)
 	file = qt_file(qt_fd, "evil", "bad");
 	canary = qt_file(qt_fd, "canary", "good");
 	qt_thread_start(&t, swap_private);
-	for (end = qt_now() + 1; qt_now() < end;) {
+	begin = qt_now();
+	while (qt_goes_on(&t, begin, removed > 0)) {
 		struct capture *c = capture(file);
 		size_t beside = 0;
 		enum name_outcome o = capture_name(c, qt_fd, "evil");

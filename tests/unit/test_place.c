@@ -290,7 +290,7 @@ static void swapped_directory(void **state)
 	struct qt_thread t;
 	ino_t right;
 	int canary;
-	double end;
+	double begin;
 
 	(void)state;
 	QT_NEED();
@@ -302,7 +302,8 @@ static void swapped_directory(void **state)
 	right = qt_ino_at(race_dir, "real/in");
 	assert_int_equal(symlink(qt_path("canary"), qt_path("race/evil")), 0);
 	qt_thread_start(&t, swap_component);
-	for (end = qt_now() + 1; qt_now() < end;) {
+	begin = qt_now();
+	while (qt_goes_on(&t, begin, hits > 0 && refused > 0)) {
 		int fd = dir_of(qt_path("race/real/in"));
 		struct place *p;
 
@@ -329,10 +330,14 @@ static void swapped_directory(void **state)
 
 static void swap_last(void)
 {
-	if (symlinkat("canary", race_dir, "name") == 0)
+	if (symlinkat("canary", race_dir, "name") == 0) {
+		sched_yield();
 		unlinkat(race_dir, "name", 0);
-	if (linkat(race_dir, "canary", race_dir, "name", 0) == 0)
+	}
+	if (linkat(race_dir, "canary", race_dir, "name", 0) == 0) {
+		sched_yield();
 		unlinkat(race_dir, "name", 0);
+	}
 	sched_yield();
 }
 
@@ -341,14 +346,15 @@ static void swapped_last(void **state)
 	unsigned made = 0, refused = 0;
 	struct qt_thread t;
 	int canary;
-	double end;
+	double begin;
 
 	(void)state;
 	QT_NEED();
 	race_dir = qt_mkdir("last", 0755);
 	canary = qt_file(race_dir, "canary", "good");
 	qt_thread_start(&t, swap_last);
-	for (end = qt_now() + 1; qt_now() < end;) {
+	begin = qt_now();
+	while (qt_goes_on(&t, begin, made > 0 && refused > 0)) {
 		struct place *p = place_new(race_dir, "u");
 
 		assert_non_null(p);
