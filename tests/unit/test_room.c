@@ -167,7 +167,7 @@ static void run_room(int control_end, int log)
 	int c = fcntl(control_end, F_DUPFD, 10), l = fcntl(log, F_DUPFD, 10);
 	int s = listener >= 0 ? fcntl(listener, F_DUPFD, 10) : -1;
 
-	alarm(30);
+	alarm(300);
 	close(mon);
 	dup2(c, AMP_FD_CONTROL);
 	dup2(l, AMP_FD_LOG);
@@ -232,7 +232,7 @@ static void tell_conf(void)
 	TELL(AMP_MSG_CONF, c);
 }
 
-/* Next message of the room, unpacked; fails after 10 s or at the end. */
+/* Next message of the room, unpacked; fails after a minute or at the end. */
 static ProtobufCMessage *hear(uint16_t type, const ProtobufCMessageDescriptor *d)
 {
 	static struct {
@@ -243,7 +243,7 @@ static ProtobufCMessage *hear(uint16_t type, const ProtobufCMessageDescriptor *d
 	ProtobufCMessage *m;
 	ssize_t n;
 
-	assert_int_equal(poll(&p, 1, 10000), 1);
+	assert_int_equal(poll(&p, 1, 60000), 1);
 	n = recv(mon, &in, sizeof(in), 0);
 	assert_true(n >= 16);
 	assert_int_equal(in.h.type, type);
@@ -355,7 +355,7 @@ static void link_is_handed_over(void **state)
 	tell(AMP_MSG_LINK, 0, &l.base, pair[1]);
 	close(pair[1]);
 	p.fd = pair[0];
-	assert_int_equal(poll(&p, 1, 10000), 1);
+	assert_int_equal(poll(&p, 1, 60000), 1);
 	assert_true(recv(pair[0], text, sizeof(text) - 1, 0) > 0);
 	assert_string_equal(text, "0<-2/0/5 by 4711");
 	close(pair[0]);
@@ -558,7 +558,7 @@ static void clients_are_served(void **state)
 	p.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(p.fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	assert_int_equal(send(p.fd, &h, sizeof(h), 0), sizeof(h));
-	assert_int_equal(poll(&p, 1, 10000), 1);
+	assert_int_equal(poll(&p, 1, 60000), 1);
 	assert_true(recv(p.fd, buf, sizeof(buf), 0) > 16);
 	memcpy(&h, buf, sizeof(h));
 	assert_int_equal(h.type, AMP_MSG_CLI_STATUS_REPLY);

@@ -211,9 +211,10 @@ static void test_large_hole(void **state)
 	struct fixture *f = *state;
 	struct timespec a, b;
 
-	clock_gettime(CLOCK_MONOTONIC, &a);
+	/* Its own time: what others had of the processors is not what it did. */
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
 	round_trip(f->vault, p, 2);
-	clock_gettime(CLOCK_MONOTONIC, &b);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
 	assert_true(b.tv_sec - a.tv_sec < 5);
 }
 
