@@ -178,10 +178,10 @@ struct rig {
 /* As long at least, in turns: however late each comes, what follows from another has turns of its own. */
 static void rig_run(struct rig *g, long ms)
 {
-	const long turn = ms < 100 ? 1 : 10;
-	const struct timeval tv = {.tv_usec = turn * 1000};
+	const struct timeval tv = {.tv_usec = ms < 100 ? 1000 : 10000};
+	const int64_t until = amp_clock_kernel_monotonic() + ms * AMP_NS_PER_MS;
 
-	for (; ms > 0; ms -= turn) {
+	for (long turns = ms < 20 ? ms : 20; turns > 0 || amp_clock_kernel_monotonic() < until; turns--) {
 		event_base_loopexit(g->room.base, &tv);
 		event_base_dispatch(g->room.base);
 	}
