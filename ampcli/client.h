@@ -1,11 +1,11 @@
 /*
  * ampcli/client.h - one connection to one service's socket.
  *
- * Owns: connecting, sending a request, waiting at most 5 s for each answer (anew, once, if we were not there
- * at their end),
- * asking a read again once after the service went away in between (a change is
- * asked once), checking every reply as strictly as a service checks a request:
- * the service may have been taken over.
+ * Owns: connecting, sending a request, waiting at most 5 s for each answer
+ * (anew, once, if we were not there at their end), asking a read again once
+ * after the service went away in between (a change is asked once), checking
+ * every reply as strictly as a service checks a request: the service may have
+ * been taken over.
  * Must not own: what the replies mean.
  */
 #ifndef AMPCLI_CLIENT_H
