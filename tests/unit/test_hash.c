@@ -5,6 +5,8 @@
 
 #include "ampscand/ampread/hash.h"
 
+#include <semaphore.h>
+
 #define WANT(name) AMP__READ_ITEM__WANT__##name
 #define S(name)	   AMP__READ_RESULT__STATUS__##name
 #define ABC	   "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -263,6 +265,40 @@ static void test_changed(void **state)
 	assert_int_equal(out.status, S(CHANGED));
 }
 
+/* Keeps the I/O thread until it is let go, so that what is asked meanwhile is in hand for sure. */
+struct keeper {
+	struct amp_io_job job; /* first: a job is its keeper */
+	sem_t let_go;
+};
+
+static bool keep_thread(struct amp_io_job *job)
+{
+	sem_wait(&((struct keeper *)job)->let_go);
+	return true;
+}
+
+static void kept(struct amp_io_job *job)
+{
+	(void)job;
+}
+
+static void keep(struct rig *g, struct keeper *k)
+{
+	*k = (struct keeper){.job = {.run = keep_thread, .done = kept}};
+	assert_int_equal(sem_init(&k->let_go, 0, 0), 0);
+	amp_iothread_submit(g->io, &k->job);
+}
+
+/* Once so many are in hand. */
+static void let_go(struct rig *g, struct keeper *k, size_t in_hand)
+{
+	for (int i = 0; i < 30000 && amp_reader_in_hand(g->reader) < in_hand; i++)
+		rig_run(g, 2);
+	assert_int_equal(amp_reader_in_hand(g->reader), in_hand);
+	assert_int_equal(g->count, 0);
+	sem_post(&k->let_go);
+}
+
 /* Bytes that take several turns; valgrind is thirty times slower. */
 static off_t long_to_hash(void)
 {
@@ -273,6 +309,7 @@ static off_t long_to_hash(void)
 static void test_turns(void **state)
 {
 	struct amp_handle big, small;
+	struct keeper k;
 	struct rig *g;
 	int fd;
 
@@ -285,10 +322,12 @@ static void test_turns(void **state)
 	rt_write("small", "abc", 3);
 	big = rt_handle(rt_path("big"));
 	small = rt_handle(rt_path("small"));
+	keep(g, &k);
 	for (uint64_t i = 0; i < 12; i++)
 		rig_ask(g, i, WANT(HASH), &big, 0, -1);
 	for (uint64_t i = 12; i < 100; i++)
 		rig_ask(g, i, WANT(HASH), &small, 0, -1);
+	let_go(g, &k, 100);
 	rig_until(g, &g->count, 88);
 	for (size_t i = 0; i < 88; i++) {
 		assert_true(g->results[i].job >= 12);
@@ -308,6 +347,7 @@ static void test_batch(void **state)
 	Amp__Handle wire = AMP__HANDLE__INIT;
 	Amp__Read ask = AMP__READ__INIT;
 	struct amp_handle h;
+	struct keeper k;
 	struct rig *g;
 
 	(void)state;
@@ -328,7 +368,11 @@ static void test_batch(void **state)
 	}
 	ask.items = list;
 	ask.n_items = AMP_READ_BATCH;
+	keep(g, &k);
 	assert_int_equal(amp_channel_send(g->scan, AMP_MSG_READ, 0, &ask.base, NULL, 0), 0);
+	let_go(g, &k, AMP_READ_BATCH);
+	while (amp_iothread_busy(g->io)) /* all are done before the first is looked at */
+		usleep(1000);
 	rig_until(g, &g->count, AMP_READ_BATCH);
 	assert_true(g->batches <= 20);
 	for (size_t i = 0; i < AMP_READ_BATCH; i++)
@@ -435,6 +479,7 @@ static void test_hostile(void **state)
 static void test_link_renewed(void **state)
 {
 	struct amp_handle big, small;
+	struct keeper k;
 	struct rig *g;
 	size_t i;
 	int fd;
@@ -448,17 +493,19 @@ static void test_link_renewed(void **state)
 	rt_write("small", "abc", 3);
 	big = rt_handle(rt_path("big"));
 	small = rt_handle(rt_path("small"));
+	keep(g, &k);
 	for (uint64_t n = 0; n < 20; n++)
 		rig_ask(g, n, WANT(HASH), &big, 0, -1);
-	rig_run(g, 5);
-	assert_int_equal(g->count, 0);
+	let_go(g, &k, 20);
 	rig_link(g);
 	i = rig_result(g, WANT(HASH), &small, 0, -1);
 	assert_int_equal(i, 0);
 	assert_int_equal(g->results[0].status, S(OK));
-	rig_run(g, 100);
-	assert_int_equal(g->count, 1);
+	for (int n = 0; n < 30000 && amp_reader_in_hand(g->reader) > 0; n++)
+		rig_run(g, 2);
 	assert_int_equal(amp_reader_in_hand(g->reader), 0);
+	rig_run(g, 20);
+	assert_int_equal(g->count, 1);
 	rig_free(g);
 }
 
