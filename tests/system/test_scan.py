@@ -1,6 +1,6 @@
 """Scans on demand (issue "The engine", point 6).
 
-A tree of 50,000 files (AMP_SCAN_FILES: other numbers) scanned, stopped,
+A tree of 50,000 files (AMP_SCAN_FILES: other numbers; fewer on a busy machine) scanned, stopped,
 paused, resumed, with every process killed in turn: each file judged, threats
 dealt with once, totals equal find's. What is no file, what changes meanwhile,
 exit codes, the schedule, running programs.
@@ -18,7 +18,9 @@ import time
 import harness
 from harness import check, run, wait_for, write
 
-FILES = int(os.environ.get("AMP_SCAN_FILES", "50000"))
+# Where others have the processors (so says gentle.c) a scan has an eighth of its share.
+LOADED = os.getloadavg()[0] > 2 * os.cpu_count()
+FILES = int(os.environ.get("AMP_SCAN_FILES", "10000" if LOADED else "50000"))
 BELOW = 500  # files of a directory
 INFECTED = 12
 PROGRAM = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n"
@@ -34,13 +36,14 @@ def setup(base):
     # What lay there before the first start only a scan finds.
     make_tree(w + "/tree")
     write(w + "/program", program, 0o755)
+    harness.let_age()
     new_suite("scan")
 
 
 def new_suite(name, mode="protect", **policy):
     global suite
     suite = harness.Suite(harness.BASE, [w, w + "/mounts/below"], name=name, mode=mode, engine="on", definitions=[defs])
-    suite.policy.update(policy)
+    suite.policy.update(dict({"scan_cpu": 100}, **policy))
     suite.configure()
     suite.start()
     suite.wait_engine()
@@ -59,6 +62,14 @@ def make_tree(top):
             os.makedirs(d)
         with open("%s/%d" % (d, i), "wb") as f:
             f.write(harness.infected(i) if i in bad else b"clean %d\n" % i)
+
+
+def scan_cpu(percent):
+    suite.policy["scan_cpu"] = percent
+    suite.configure()
+    suite.reload()
+    wait_for("the policy", lambda: [p for p in suite.asked("policy", "list")[1] or []
+                                    if p["in_force"] and p["scan_cpu"] == percent])
 
 
 def totals(top):
@@ -80,7 +91,12 @@ def start(*argv):
 
 def show(ident):
     """Whoever answers may just have been killed."""
-    return wait_for("an answer to scan show", lambda: suite.cli("scan", "show", str(ident))[1])
+
+    def answer():
+        doc = suite.asked("scan", "show", str(ident))[1]
+        return doc if doc and "files" in doc else None
+
+    return wait_for("an answer to scan show", answer)
 
 
 def wait_state(ident, *states, seconds=harness.SOON):
@@ -89,6 +105,17 @@ def wait_state(ident, *states, seconds=harness.SOON):
         return doc if doc.get("state") in states else None
 
     return wait_for("scan %s to be %s" % (ident, " or ".join(states)), reached, seconds)
+
+
+def wait_done(ident):
+    """However long it takes: as long as it goes on."""
+    files = -1
+    while True:
+        doc = wait_for("scan %s to go on" % ident, lambda: (lambda d: d if d.get("state") == "done"
+                                                           or d["files"] != files else None)(show(ident)), 180, 0.5)
+        if doc["state"] == "done":
+            return doc
+        files = doc["files"]
 
 
 def counts(doc):
@@ -109,25 +136,24 @@ def case_pause_resume_and_every_process_killed():
     files, size = totals(top)
     bad = infected_below(top)
     check((files, len(bad)) == (FILES, INFECTED), "the tree: %d files, %d infected" % (files, len(bad)))
+    # So slowly that there is something left for each, however long the looks take.
+    scan_cpu(5)
     ident = start(top)
     wait_for("it to have begun", lambda: show(ident)["files"] > 0)
     control("pause", ident)
     wait_state(ident, "paused")
-    time.sleep(1)
+    suite.wait_idle()
     stands = show(ident)["files"]
     time.sleep(2)
     check(show(ident)["files"] == stands < files, "paused, yet it went on: %d, %d" % (stands, show(ident)["files"]))
     control("resume", ident)
     for victim in ("ampscand", "ampread+++", "ampengine", "zygote", "ampread", "worker", "ampquard", "ampcloudd", "ampmon"):
-        if show(ident).get("state") == "done":
-            break
+        doc = wait_state(ident, "running", "done")
+        check(FILES < 50000 or doc["state"] == "running", "done before %s was killed" % victim)
         kill(victim)
-        wait_for("it to go on", lambda: show(ident).get("state") in ("running", "done"))
         time.sleep(0.3)
-    else:
-        victim = None
-    check(FILES < 50000 or victim is None, "done before %s was killed" % victim)
-    doc = wait_state(ident, "done", seconds=180)
+    scan_cpu(100)
+    doc = wait_done(ident)
     expect_dealt_with_once(bad)
     # After ampmon's death a repair looks at what is new, and may take threats before the scan is there.
     earlier = {r["path"] for r in suite.detections() if r["path"] in bad and r["cause"] != "scan"}
@@ -139,25 +165,34 @@ def case_pause_resume_and_every_process_killed():
     check(doc["threats"] == INFECTED - taken, "threats: %r" % doc)
 
 
-def kill(victim):
+def processes_of(victim):
     room, zygotes = suite.engine()
-    pids = suite.pids()
     if victim == "zygote":
-        chosen = list(zygotes)
-    elif victim == "worker":
-        chosen = [p for workers in zygotes.values() for p in workers][:1]
-    elif victim == "ampmon":
-        chosen = [p for n, p in pids.items() if n.startswith("ampmon") and p != suite.pidfile()]
-    elif victim.startswith("ampread"):
-        numbers = {s["name"]: s["pid"] for s in suite.status()["services"]}
-        chosen = [numbers["ampread/3" if victim.endswith("+") else "ampread"]]
-    else:
-        chosen = [pids[victim]]
-    for pid in chosen:
+        return list(zygotes)
+    if victim == "worker":
+        return [p for workers in zygotes.values() for p in workers][:1]
+    if victim == "ampmon":
+        return [suite.supervisor()]
+    if victim.startswith("ampread"):
+        numbers = {s["name"]: s["pid"] for s in (suite.status() or {}).get("services", [])}
+        return [numbers.get("ampread/3" if victim.endswith("+") else "ampread")]
+    return [suite.pids().get(victim)]
+
+
+def kill(victim):
+    """Whoever was there is dead; who is not yet there again after the one before is waited for."""
+
+    def killed():
+        pids = [pid for pid in processes_of(victim) if pid]
         try:
-            os.kill(pid, signal.SIGKILL)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
-            pass
+            return False
+        return pids
+
+    pids = wait_for("%s to kill" % victim, killed)
+    wait_for("the end of %s" % victim, lambda: not [p for p in pids if harness.alive(p)])
 
 
 def expect_dealt_with_once(bad):
@@ -191,10 +226,10 @@ def case_the_same_tree_again():
     top = w + "/tree"
     files, size = totals(top)
     begin = time.monotonic()
-    code, doc = suite.scan("start", top, seconds=120)
+    code, doc = suite.scan("start", top, seconds=600)
     check(code == 0 and (doc["files"], doc["bytes"]) == (files, size), "exit %d: %r" % (code, doc))
     # What a process that was killed knew is gone with it.
-    code, doc = suite.scan("start", top, seconds=120)
+    code, doc = suite.scan("start", top, seconds=600)
     check(code == 0 and doc["cached"] == doc["files"] == files, "exit %d: %r" % (code, doc))
     check(counts(doc) == {"clean": files}, "counted: %r" % doc)
     print("# %d files, twice again: %.1f s" % (files, time.monotonic() - begin), flush=True)
@@ -202,9 +237,16 @@ def case_the_same_tree_again():
 
 def case_stop():
     write(w + "/tree/changed", b"so that there is something to do\n")
-    ident = start(w + "/tree")
-    control("stop", ident)
-    doc = wait_state(ident, "stopped")
+    walker = {s["name"]: s["pid"] for s in suite.status()["services"]}["ampread/3"]
+    os.kill(walker, signal.SIGSTOP)  # however long it takes to say stop, it is not done by then
+    try:
+        ident = start(w + "/tree")
+        control("stop", ident)
+    finally:
+        os.kill(walker, signal.SIGCONT)
+    wait_state(ident, "stopped")
+    suite.wait_idle()
+    doc = show(ident)
     time.sleep(1)
     check(show(ident)["files"] == doc["files"] and doc["ended"], "it went on: %r" % show(ident))
     code, _ = suite.cli("scan", "resume", str(ident))
@@ -212,7 +254,7 @@ def case_stop():
 
 
 def case_listed():
-    code, doc = suite.cli("scan", "list")
+    code, doc = suite.asked("scan", "list")
     check(code == 0 and len(doc) >= 4, "list: %d %r" % (code, doc))
     numbers = [d["id"] for d in doc]
     check(numbers == sorted(numbers, reverse=True) and len(set(numbers)) == len(numbers), "ids: %r" % numbers)
@@ -298,7 +340,7 @@ def case_files_that_change_under_the_scan():
     try:
         wait_for("the writer", lambda: os.path.exists(top + "/clean-39"))
         end, threats = time.monotonic() + 6, 0
-        while time.monotonic() < end:
+        while time.monotonic() < end or not threats and time.monotonic() < end + harness.SOON:
             code, doc = suite.scan("start", top)
             check(doc and doc["state"] == "done" and code in (0, 1, 2), "exit %d: %r" % (code, doc))
             threats += doc["threats"]
@@ -358,7 +400,7 @@ def case_flash_finds_what_runs():
     try:
         new_suite("flash", mode="audit")
         time.sleep(1)
-        code, doc = suite.scan("flash", seconds=120)
+        code, doc = suite.scan("flash")
         check(code == 1 and doc["threats"] >= 1 and doc["kind"] == "flash", "exit %d: %r" % (code, doc))
         suite.wait_detected(path)
     finally:
@@ -376,7 +418,7 @@ def case_the_schedule():
         rows = [d for d in suite.cli("scan", "list")[1] or [] if d["scheduled"]]
         return rows
 
-    rows = wait_for("a scheduled scan", begun, 150)
+    rows = wait_for("a scheduled scan", begun, 300)
     check(len(rows) == 1 and rows[0]["kind"] == "flash", "scans: %r" % rows)
 
 
