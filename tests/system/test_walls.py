@@ -426,10 +426,11 @@ def test_parent_death(h):
         check(not gone(pid), f"parent death {role}: lives before")
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 1
+        # At once, as soon as it gets a processor to end on.
+        deadline = time.monotonic() + 30
         while not gone(pid) and time.monotonic() < deadline:
             time.sleep(0.005)
-        check(gone(pid), f"parent death {role}: gone within a second")
+        check(gone(pid), f"parent death {role}: gone")
 
 
 def print_table(h, names):
