@@ -136,7 +136,7 @@ void scand_tell_state(struct scand *s)
 	char scan[256], last[256];
 
 	demand_texts(s, scan, sizeof(scan), last, sizeof(last));
-	st.jobs = s->occurrences;
+	st.jobs = s->occurrences + walks_of_moves(s);
 	st.parked = s->buffers ? buffers_parked(s->buffers) : 0;
 	st.scan = scan;
 	st.last_scan = last;

@@ -561,6 +561,7 @@ void quard_look(struct scand *s); /* as readers_look() */
 
 /* walk.c: repairs and moved directories */
 int walk_repair(struct scand *s, const Amp__Repair *r);
+unsigned walks_of_moves(const struct scand *s); /* directories that moved and are not judged yet */
 void walk_moved(struct scand *s, const struct file_event *ev, struct who *who);
 void walk_entry_concluded(struct scand *s, struct occurrence *o); /* o->walk is its walk */
 void walk_reader_gone(struct scand *s, int reader);

@@ -21,7 +21,7 @@ static int on_status(struct amp_channel *ch, struct amp_message *m, void *arg)
 	Amp__CliStatusReply r = AMP__CLI_STATUS_REPLY__INIT;
 
 	r.service = "ampscand";
-	r.jobs = s->occurrences;
+	r.jobs = s->occurrences + walks_of_moves(s);
 	r.parked = s->buffers ? buffers_parked(s->buffers) : 0;
 	r.n_counters = amp_cli_counters(&r.counters);
 	amp_channel_send(ch, AMP_MSG_CLI_STATUS_REPLY, m->id, &r.base, NULL, 0);

@@ -62,6 +62,15 @@ static struct amp_counter count_unwalked = AMP_COUNTER("walk.moves_not_walked", 
 static struct amp_counter count_repairs = AMP_COUNTER("repair.done", false);
 static struct amp_counter count_judged = AMP_COUNTER("repair.judged", false);
 
+unsigned walks_of_moves(const struct scand *s)
+{
+	unsigned n = 0;
+
+	for (const struct walk *w = s->walks; w; w = w->next)
+		n += !w->ordered && !w->repair_id;
+	return n;
+}
+
 struct who *walk_who(const struct walk *w)
 {
 	return w->who;

@@ -1,6 +1,7 @@
 """The thinnest path through all processes: one file, one row in history."""
 
 import os
+import signal
 
 import harness
 from harness import check, eicar, sha256, wait_for, write
@@ -35,6 +36,23 @@ def case_other_files_are_none():
         write("%s/clean-%d" % (w, i), b"clean %d" % i)
     suite.wait_idle()
     check(not [r for r in suite.detections() if "clean" in r["path"]], "clean files in history")
+
+
+def case_a_moved_directory_is_in_hand_until_it_was_walked():
+    """Before its files are told there is no event of them that could be counted."""
+    os.makedirs(w + "/directory/below")
+    write(w + "/directory/below/clean", b"clean\n")
+    suite.wait_idle()
+    walker = suite.service("ampread/2")["pid"]  # for repairs and moves
+    os.kill(walker, signal.SIGSTOP)
+    try:
+        os.rename(w + "/directory", w + "/moved")
+        moves = lambda: suite.counters().get("ampscand.walk.moved_directories", 0)
+        wait_for("the move to be seen", moves)
+        check(suite.status()["jobs"] == 1, "in hand: %r" % suite.status()["jobs"])
+    finally:
+        os.kill(walker, signal.SIGCONT)
+    suite.wait_idle()
 
 
 def case_stops_without_leaving_processes():
