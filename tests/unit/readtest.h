@@ -327,6 +327,36 @@ static UNUSED void rig_until(struct rig *g, const size_t *count, size_t wanted)
 	assert_true(*count >= wanted);
 }
 
+static bool rig_barrier(struct amp_io_job *job)
+{
+	(void)job;
+	return true;
+}
+
+struct rig_passed {
+	struct amp_io_job job; /* first */
+	bool yes;
+};
+
+static void rig_is_passed(struct amp_io_job *job)
+{
+	((struct rig_passed *)job)->yes = true;
+}
+
+/* Until everything that was asked is read by the reader, and it has nothing to do that nobody waits for. */
+static UNUSED void rig_idle(struct rig *g)
+{
+	do {
+		struct rig_passed passed = {.job = {.run = rig_barrier, .done = rig_is_passed}};
+
+		event_base_loop(g->base, EVLOOP_NONBLOCK);
+		amp_iothread_submit(g->io, &passed.job);
+		while (!passed.yes)
+			event_base_loop(g->base, EVLOOP_ONCE);
+		event_base_loop(g->base, EVLOOP_NONBLOCK);
+	} while (amp_iothread_busy(g->io));
+}
+
 /* One item. handle NULL: by fd. */
 static UNUSED void rig_ask(struct rig *g, uint64_t job, Amp__ReadItem__Want want, const struct amp_handle *h,
 			   uint64_t limit, int fd)

@@ -1214,7 +1214,7 @@ static void test_messages(void **state)
 	ask_tree(g, 1, rt_dir, NULL, 100000, false);
 	rig_until(g, &g->marks, 1);
 	/* It waits for a GO, with nothing open. */
-	rig_run(g, 50);
+	rig_idle(g);
 	assert_int_equal(g->marks, 1);
 	assert_int_equal(g->entries, 1200);
 	assert_int_equal(g->odds, 1);
@@ -1248,11 +1248,11 @@ static void test_messages(void **state)
 	rig_until(g, &g->done, 3);
 	assert_string_equal(g->error, "no such path can be walked");
 	go(g, 99);
-	rig_run(g, 20);
+	rig_idle(g);
 	assert_int_equal(g->hostile, 0);
 	ask_tree(g, 4, rt_dir, NULL, 0, false);
 	go(g, 4);
-	rig_run(g, 20);
+	rig_idle(g);
 	assert_int_equal(g->hostile, 1);
 	rig_free(g);
 	remove_all();
@@ -1269,14 +1269,14 @@ static void test_credit(void **state)
 	make_files("a", 100);
 	g = rig_new();
 	ask_tree(g, 1, rt_dir, NULL, 0, false);
-	rig_run(g, 30);
+	rig_idle(g);
 	assert_int_equal(g->entries, 0);
 	for (unsigned i = 1; i <= 10; i++) {
 		c.walk_id = 1;
 		c.credit = 7;
 		assert_int_equal(amp_channel_send(g->scan, AMP_MSG_WALK_CREDIT, 0, &c.base, NULL, 0), 0);
 		rig_until(g, &g->entries, i * 7);
-		rig_run(g, 10);
+		rig_idle(g);
 		assert_int_equal(g->entries, i * 7);
 		assert_int_equal(open_below(rt_dir), 0);
 	}

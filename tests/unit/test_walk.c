@@ -122,20 +122,35 @@ static void test_tree(void **state)
 	remove_all();
 }
 
+static int64_t changed_ns(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_ctim.tv_sec * AMP_NS_PER_SEC + st.st_ctim.tv_nsec;
+}
+
+/* Makes a file whose change time is later than the other's, however coarse the clock is; that time. */
+static int64_t made_later(const char *than, const char *path)
+{
+	do {
+		usleep(1000);
+		unlink(path);
+		close(open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+	} while (changed_ns(path) <= changed_ns(than));
+	return changed_ns(path);
+}
+
 static void test_since(void **state)
 {
 	static struct found f;
 	struct amp_walk *w;
-	struct stat st;
 	int64_t since;
 
 	(void)state;
 	RT_NEED();
 	make_files(".", 1, 2);
-	usleep(20000);
-	make_files(".", 0, 1);
-	assert_int_equal(stat(rt_path("f0"), &st), 0);
-	since = st.st_ctim.tv_sec * AMP_NS_PER_SEC + st.st_ctim.tv_nsec;
+	since = made_later(rt_path("f1"), rt_path("f0"));
 	w = walk_of(NULL, since);
 	walk_all(w, AMP_WALK_BATCH, &f);
 	assert_each_once(&f, 1);
@@ -559,15 +574,12 @@ static void test_names_since(void **state)
 {
 	static struct found f;
 	struct amp_walk *w;
-	struct stat st;
 	int64_t since;
 
 	(void)state;
 	NAMES_NEED();
-	usleep(20000);
-	names_write("a/f5", "", 0);
-	assert_int_equal(stat(names_path("a/f5"), &st), 0);
-	since = st.st_ctim.tv_sec * AMP_NS_PER_SEC + st.st_ctim.tv_nsec;
+	names_write("f4", "", 0);
+	since = made_later(names_path("f4"), names_path("a/f5"));
 	w = names_walk(since);
 	walk_all(w, AMP_WALK_BATCH, &f);
 	assert_int_equal(f.count, 1);
@@ -806,7 +818,7 @@ static void test_names_messages(void **state)
 	g = rig_new();
 	ask_walk_how(g, 7, names_dir, names_fsid, 2, true);
 	rig_until(g, &g->entries, 2);
-	rig_run(g, 30);
+	rig_idle(g);
 	assert_int_equal(g->done, 0);
 	assert_int_equal(open_there(), 0);
 	give_credit(g, 7, 2);
@@ -843,18 +855,18 @@ static void test_credit(void **state)
 	}
 	g = rig_new();
 	ask_walk(g, 1, second, fsid, 0);
-	rig_run(g, 30);
+	rig_idle(g);
 	assert_int_equal(g->entries, 0);
 	give_credit(g, 1, 10);
 	rig_until(g, &g->entries, 10);
-	rig_run(g, 30);
+	rig_idle(g);
 	assert_int_equal(g->entries, 10);
 	steps = amp_iothread_steps(g->io);
 	rig_run(g, 50);
 	assert_int_equal(amp_iothread_steps(g->io), steps);
 	give_credit(g, 1, 300);
 	rig_until(g, &g->entries, 310);
-	rig_run(g, 30);
+	rig_idle(g);
 	assert_int_equal(g->entries, 310);
 	assert_int_equal(g->done, 0);
 	assert_int_equal(umount(second), 0);
@@ -881,7 +893,7 @@ static void test_cancel(void **state)
 	give_credit(g, 1, 10);
 	rig_until(g, &g->done, 1);
 	assert_string_equal(g->error, "cancelled");
-	rig_run(g, 30);
+	rig_idle(g);
 	assert_int_equal(g->entries, 10);
 	assert_int_equal(amp_reader_in_hand(g->reader), 0);
 	rig_free(g);
@@ -908,7 +920,7 @@ static void test_too_many(void **state)
 	/* The same id twice at once breaks the protocol. */
 	ask_walk(g, 1, rt_dir, rt_fsid, 0);
 	ask_walk(g, 1, rt_dir, rt_fsid, 0);
-	rig_run(g, 50);
+	rig_idle(g);
 	assert_int_equal(g->hostile, 1);
 	rig_free(g);
 	remove_all();
@@ -927,10 +939,10 @@ static void test_link_renewed(void **state)
 	ask_walk(g, 2, rt_dir, rt_fsid, 1000000);
 	rig_run(g, 20);
 	rig_link(g);
-	rig_run(g, 20);
+	rig_idle(g);
 	g->entries = g->done = 0;
 	give_credit(g, 1, 10);
-	rig_run(g, 30);
+	rig_idle(g);
 	assert_int_equal(g->entries, 0);
 	assert_int_equal(amp_reader_in_hand(g->reader), 0);
 	ask_walk(g, 1, rt_dir, rt_fsid, 1000);
