@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 
 static const struct adapter_limits usual = {
 	.max_file_size = 5U << 20,
@@ -161,32 +162,40 @@ static uint8_t *make_tar(unsigned members, size_t *size)
 	return data;
 }
 
+/* Others have the processors for three seconds. */
+static void on_time_used(int signal_number)
+{
+	struct timespec left = {.tv_sec = 3};
+
+	(void)signal_number;
+	while (nanosleep(&left, &left) != 0)
+		;
+}
+
 /* Others have the processors while it is scanned: its time is over, and that is not its fault. */
 static void test_starved(void **state)
 {
+	/* When so much of ours is used up the scan has begun, and by far not ended. */
+	const struct itimerval soon = {.it_value = {.tv_usec = 20000}}, none = {.it_value = {.tv_sec = 0}};
+	const struct sigaction act = {.sa_handler = on_time_used, .sa_flags = SA_RESTART};
+	struct sigaction old;
 	struct adapter_limits some = usual;
 	struct adapter_verdict v;
 	struct adapter *a;
 	struct place p;
 	uint8_t *data;
 	size_t size;
-	pid_t pid;
 
 	(void)state;
 	a = load_testfile(&p);
 	data = make_tar(9000, &size);
 	some.max_ms = 500;
 	some.max_file_size = 50U << 20;
-	pid = fork();
-	if (pid == 0) {
-		usleep(20000);
-		kill(getppid(), SIGSTOP);
-		usleep(3000000);
-		kill(getppid(), SIGCONT);
-		_exit(0);
-	}
+	assert_int_equal(sigaction(SIGPROF, &act, &old), 0);
+	assert_int_equal(setitimer(ITIMER_PROF, &soon, NULL), 0);
 	adapter_scan(a, data, size, &some, &v);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(setitimer(ITIMER_PROF, &none, NULL), 0);
+	assert_int_equal(sigaction(SIGPROF, &old, NULL), 0);
 	assert_int_equal(v.result, ADAPTER_ERROR);
 	assert_non_null(strstr(v.detail, "processors"));
 	/* In its own time it is over the limit itself, unless the machine is as busy as that. */

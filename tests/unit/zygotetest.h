@@ -264,7 +264,7 @@ static inline void scan_data(int worker, const void *data, size_t n, struct verd
 {
 	int fd = memfd_of(data, n, true);
 
-	send_scan(worker, 7, fd, n, 10000);
+	send_scan(worker, 7, fd, n, 100000);
 	close(fd);
 	receive_verdict(worker, 7, v);
 }
