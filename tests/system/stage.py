@@ -7,6 +7,7 @@ complains of it comes near. Owns: that. Must not own: what a link's messages
 are, and the cases.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -163,8 +164,14 @@ class Stage:
 
     def replace(self, label):
         """Kills the room; its successor, of whatever binary stands there, is awaited."""
-        pid = state().pids[label]
-        os.kill(pid, signal.SIGKILL)
+
+        def running():
+            st = state()
+            return st.pids[label] if label in st.running else None
+
+        pid = wait_for("%s to run" % label, running, pause=0.01)
+        with contextlib.suppress(ProcessLookupError):  # ampmon was just ending it
+            os.kill(pid, signal.SIGKILL)
         self.deaths[label] = self.deaths.get(label, 0) + 1
         self.accusations[label] = 0
         self.await_successor(label, pid)
@@ -176,13 +183,17 @@ class Stage:
 
         wait_for("a successor of %s" % label, there, pause=0.01)
 
-    def await_hostile(self, link):
+    def links(self, link):
+        """How many it has had to that room, one after the other."""
+        return suite.log_text(binary_of(self.label)).count("pid %d link %s generation" % (self.pid, link))
+
+    def await_hostile(self, link, links=0):
+        """With a link, and it is not one of its first so many."""
         self.pid = state().pids[self.label]
         log = binary_of(self.label)
         wait_for("a hostile %s" % self.label, lambda: "pid %d ready" % self.pid in suite.log_text(log), pause=0.01)
         if link != "ampmon":
-            wait_for("its link to %s" % link,
-                     lambda: "pid %d link %s generation" % (self.pid, link) in suite.log_text(log), pause=0.01)
+            wait_for("its link to %s" % link, lambda: self.links(link) > links, pause=0.01)
 
     def cast(self, label):
         """From here on that room is hostile."""
@@ -240,9 +251,11 @@ class Stage:
     def prepare(self, label, link):
         self.rest(label, link)
         self.cast(label)
-        if link != "ampmon" and self.accusations.get(link, 0) == ACCUSATIONS_MAX:
-            self.replace(link)
         self.await_hostile(link)
+        if link != "ampmon" and self.accusations.get(link, 0) == ACCUSATIONS_MAX:
+            links = self.links(link)
+            self.replace(link)
+            self.await_hostile(link, links)
 
     def attack(self, label, link, bad):
         """One message; its sender is gone and nobody else."""

@@ -328,7 +328,7 @@ def asked_job(n):
         return jobs
 
     look.files = 0
-    return wait_for("a job of the hostile reader", look, 10)[-1]
+    return wait_for("a job of the hostile reader", look)[-1]
 
 
 def case_ampread_answers_wrongly():
@@ -348,7 +348,7 @@ def case_ampread_answers_wrongly():
         stage.expect_replaced("ampscand", before, CONTENT)
         stage.restore()
         for path in paths:
-            suite.wait_detected(path, 20)
+            suite.wait_detected(path)
 
 
 def case_answers_nobody_asked_for_are_counted():
@@ -359,7 +359,7 @@ def case_answers_nobody_asked_for_are_counted():
         told = counter(link, "outbox.unasked_ack")
         stage.unharmed(link, many, count=table)
         wait_for("all to be counted by %s" % link,
-                 lambda: counter(link, "outbox.unasked_ack") >= told + 3 * table - 3, 20)
+                 lambda: counter(link, "outbox.unasked_ack") >= told + 3 * table - 3)
     stage.restore()
 
 
@@ -405,8 +405,8 @@ def case_events_that_flood():
     """The same 10,000 times is one row; 10,000 of their own are rows, and ampmon's are not lost among them."""
     stage.prepare("ampscand", "ampcloudd")
     stage.unharmed("ampcloudd", message(wire.EVENT, event(uid="hostile/same", kind="hostile_same")), count=10000)
-    wait_for("one row", lambda: len(suite.history("hostile_same")) == 1, 20)
-    wait_for("all to be taken", lambda: counter("ampcloudd", "events.received") >= 10000, 20)
+    wait_for("one row", lambda: len(suite.history("hostile_same")) == 1)
+    wait_for("all to be taken", lambda: counter("ampcloudd", "events.received") >= 10000)
     check(len(suite.history("hostile_same")) == 1, "rows: %d" % len(suite.history("hostile_same")))
     stage.restore()
 
@@ -417,7 +417,8 @@ def case_descriptors_are_closed():
     pid = state().pids["ampread/1"]
     before = fds_of(pid)
     stage.unharmed("ampread/1", message(wire.READ), fds=4, count=1000)
-    wait_for("all to be closed", lambda: fds_of(pid) <= before, 20)
+    # Of 4,000; its own end of the link may have come to it only now.
+    wait_for("all to be closed", lambda: fds_of(pid) <= before + 2)
     for name, data in (
         ("credit", message(wire.WALK_CREDIT, body((1, 1 << 40), (2, 1)))),
         ("cancel", message(wire.WALK_CANCEL, body((1, 1 << 40)))),
@@ -450,10 +451,10 @@ def case_ampscand_tells_ampquard_what_nobody_asked_for():
     for fds, n, data in rows:
         stage.unharmed("ampquard", data, fds=fds, count=n)
         told += n
-        wait_for("all to be counted", lambda: counter("ampquard", "quarantine.unasked_answer") == told, 20)
+        wait_for("all to be counted", lambda: counter("ampquard", "quarantine.unasked_answer") == told)
     stage.unharmed("ampquard", message(wire.ALLOW_ACK, ident=1 << 40), count=1000)
     stage.unharmed("ampquard", message(wire.TAKE, take(UUID % 0x70), ident=7), count=1000)
-    wait_for("all descriptors to be closed", lambda: fds_of(pid) <= before + 2, 20)
+    wait_for("all descriptors to be closed", lambda: fds_of(pid) <= before + 2)
     stage.restore()
 
 
@@ -464,9 +465,9 @@ def case_ampscand_passes_another_file():
     before = os.stat(log)
     failed = counter("ampquard", "quarantine.failed")
     stage.send("ampquard", message(wire.TAKE, take(UUID % 0x71, file=handle(b"\3" * 8), name=b"ampscand.log"), ident=8))
-    job = wait_for("a question", asked_open, 20)
+    job = wait_for("a question", asked_open)
     stage.send("ampquard", message(wire.OPENED, opened(1, 1), ident=job), fds=2)
-    wait_for("its refusal", lambda: counter("ampquard", "quarantine.failed") > failed, 20)
+    wait_for("its refusal", lambda: counter("ampquard", "quarantine.failed") > failed)
     after = os.stat(log)
     check((before.st_ino, before.st_nlink, before.st_mode) == (after.st_ino, after.st_nlink, after.st_mode)
           and after.st_size >= before.st_size, "the log is another: %r, before %r" % (after, before))
@@ -496,7 +497,7 @@ def case_ampquard_asks_without_end():
         before = state()
         stage.send("ampscand", data, count=20000)
         st = wait_for("its end", lambda: state().restarts["ampquard"] > before.restarts["ampquard"]
-                      or "hostile: sent" in suite.log_text("ampquard").split("pid %d ready" % stage.pid)[-1], 30)
+                      or "hostile: sent" in suite.log_text("ampquard").split("pid %d ready" % stage.pid)[-1])
         st = state()
         others = {k: v for k, v in before.pids.items() if k != "ampquard"}
         check(others == {k: v for k, v in st.pids.items() if k != "ampquard"}, "others died: %r" % st.pids)
@@ -509,7 +510,7 @@ def case_ampquard_acknowledges_what_it_was_not_sent():
     stage.prepare("ampquard", "ampscand")
     told = counter("ampscand", "act.take_unasked_ack")
     stage.unharmed("ampscand", message(wire.TAKE_ACK, field(1, [1 << 40, 1 << 41])), count=1000)
-    wait_for("all to be counted", lambda: counter("ampscand", "act.take_unasked_ack") == told + 2000, 20)
+    wait_for("all to be counted", lambda: counter("ampscand", "act.take_unasked_ack") == told + 2000)
     stage.unharmed("ampscand", message(wire.JUDGE_AGAIN, body((1, 5), (2, handle()), (3, "/x"))), count=10000)
     stage.restore()
 
@@ -522,7 +523,7 @@ def case_ampquard_wants_bystanders_dead():
         told = state().counters.get("kill.refused", 0)
         stage.unharmed("ampscand", message(wire.KILL_AGAIN, kill_again(UUID % 0x72, sha=b"\x33" * 32,
                                                                        known=identity(path))))
-        wait_for("its refusal", lambda: state().counters.get("kill.refused", 0) > told, 20)
+        wait_for("its refusal", lambda: state().counters.get("kill.refused", 0) > told)
         check(p.poll() is None, "the bystander was killed")
     finally:
         p.kill()
@@ -536,7 +537,7 @@ def case_ampquard_wants_bystanders_dead():
 def refused(n, data):
     told = state().counters.get("kill.refused", 0)
     stage.unharmed("ampmon", data, count=n)
-    return wait_for("%d refusals" % n, lambda: state().counters.get("kill.refused", 0) >= told + n, 20)
+    return wait_for("%d refusals" % n, lambda: state().counters.get("kill.refused", 0) >= told + n)
 
 
 def victim():
@@ -561,11 +562,12 @@ def case_kills_that_ampmon_must_not_do():
         # A pid that runs something else is not signalled either.
         stage.unharmed("ampmon", message(wire.KILL, kill(ident=UUID % 200, pid=p.pid, interpreter=identity("/bin/true"))))
         time.sleep(0.3)
-        check(state().counters.get("kill.signalled", 0) == signalled, "somebody was signalled")
         check(p.poll() is None, "the bystander was killed")
         # The same request of a process that is nobody's: so it was not the form that saved the others.
         stage.unharmed("ampmon", message(wire.KILL, kill(ident=UUID % 201, pid=p.pid, interpreter=identity(path))))
-        check(p.wait(10) == -signal.SIGKILL, "ended with %r" % p.returncode)
+        check(p.wait(harness.SOON) == -signal.SIGKILL, "ended with %r" % p.returncode)
+        wait_for("its count", lambda: state().counters.get("kill.signalled", 0) > signalled)
+        check(state().counters["kill.signalled"] == signalled + 1, "somebody else was signalled")
     finally:
         if p.poll() is None:
             p.kill()
@@ -606,7 +608,7 @@ def case_accusations():
         stage.send("ampmon", accusation(gen))
         stage.deaths["ampscand"] = stage.deaths.get("ampscand", 0) + 1
         stage.await_successor("ampscand", pid)
-        wait_for("a new link", lambda: generation("ampscand") > gen, 10)
+        wait_for("a new link", lambda: generation("ampscand") > gen)
     st = state()
     detail = [d for n, d in st.faults if n == 4 and d.startswith("ampscand: ")]
     check(detail and "\x1b" not in detail[0], "fault: %r" % st.faults)
@@ -622,7 +624,7 @@ def case_links_closed_by_who_lives_on():
         stage.prepare(label, "ampscand")
         before = state()
         stage.command("ampscand close")
-        stage.expect_replaced("ampscand", before, "it closed its link and lives on", seconds=40)
+        stage.expect_replaced("ampscand", before, "it closed its link and lives on", seconds=100)
         stage.restore()
 
 
