@@ -370,7 +370,7 @@ def case_old_files_of_a_mount_that_comes_later():
     place = w + "/later"
     os.makedirs(place)
     mark = os.stat(base_dir + "/later.img").st_mtime_ns
-    wait_for("the good moment to pass", lambda: good_moment() > mark + 3 * 10 ** 9, 60)
+    wait_for("the good moment to pass", lambda: good_moment() > mark + 3 * 10 ** 9, 150)
     run("mount", "-o", "loop", base_dir + "/later.img", place)
     wait_for("the mount to be watched", lambda: filesystem(place).get("how") == "by_handle")
     nothing_found(LATER)
@@ -385,7 +385,7 @@ def case_changes_while_it_was_down_that_leave_no_time():
     already = [r["path"] for r in rows_of(STORED)]
     suite.wait_idle()
     mark = time.time_ns()
-    wait_for("the good moment to pass", lambda: good_moment() > mark + 3 * 10 ** 9, 60)
+    wait_for("the good moment to pass", lambda: good_moment() > mark + 3 * 10 ** 9, 150)
     suite.stop()
     os.rename(outside + "/dir", inside + "/dir")
     fd = os.open(stored, os.O_RDWR)

@@ -14,7 +14,7 @@ import harness
 from harness import check, wait_for
 
 TESTER, KEEPER = harness.USERS["amp-tester"], harness.USERS["amp-quard"]
-ROUNDS, CONTENTS, SECONDS = 2000, 50, 120
+ROUNDS, CONTENTS, SECONDS = 2000, 50, 600
 OUTCOMES = ("threat_quarantined", "threat_neutralised")
 PRIVATE = ".amp-quarantine-"
 
@@ -87,12 +87,12 @@ static void wait_taken(int i)
 {
 	struct stat st;
 
-	for (int n = 0; n < 60000; n++) {
+	for (int n = 0; n < 400000; n++) {
 		if (i < 0 || fstat(eyes[i % BEHIND], &st) != 0 || st.st_nlink == 0 || st.st_size == 0)
 			return;
 		usleep(500);
 	}
-	fprintf(stderr, "round %d is not taken in 30 s\n", i);
+	fprintf(stderr, "round %d is not taken in 200 s\n", i);
 	exit(7);
 }
 
