@@ -730,7 +730,7 @@ static int ring_if_long(const struct event_base *base, const struct event *ev, v
 	if (!event_pending(ev, EV_TIMEOUT, &when))
 		return 0;
 	event_base_gettimeofday_cached((struct event_base *)(uintptr_t)base, &now);
-	if (when.tv_sec - now.tv_sec < 12 || when.tv_sec - now.tv_sec > 16)
+	if (when.tv_sec - now.tv_sec < 11 || when.tv_sec - now.tv_sec > 16) /* another is of 10 s */
 		return 0;
 	event_active((struct event *)(uintptr_t)ev, EV_TIMEOUT, 1);
 	(*rung)++;
@@ -805,7 +805,6 @@ static void test_own_renames(void **state)
 	assert_int_equal(judged_after(g, EVENT_RENAME, g->room.peer_pid, alive), 0);
 	amp_clock_freeze(amp_clock_monotonic(), amp_clock_realtime() + 11 * AMP_NS_PER_SEC);
 	assert_int_equal(judged_after(g, EVENT_RENAME, pid, -1), 1);
-	amp_clock_release();
 	close(alive);
 	rig_free(g);
 }
@@ -889,5 +888,7 @@ int main(void)
 		cmocka_unit_test(test_hands),
 	};
 
+	/* Nothing is late but what a test makes late, however long we are kept from running. */
+	amp_clock_freeze(amp_clock_monotonic(), amp_clock_realtime());
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

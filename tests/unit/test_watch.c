@@ -26,8 +26,10 @@
 
 #include "tests/unit/skip.h"
 
-#define TOP "/tmp/test_watch.d"
-#define MAX 32
+#define PRIVATE "/mnt" /* a tmpfs in the mount namespace of our own: another run does not meet ours */
+#define TOP	PRIVATE "/test_watch.d"
+#define BESIDE	PRIVATE "/test_watch.o"
+#define MAX	32
 
 struct seen {
 	uint64_t fsid;
@@ -128,7 +130,8 @@ static int group_setup(void **state)
 {
 	(void)state;
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", PRIVATE, "tmpfs", 0, "size=1m") < 0)
 		return 0;
 	mkdir(TOP, 0755);
 	if (mount("tmpfs", TOP, "tmpfs", 0, "size=4m") < 0)
@@ -141,7 +144,8 @@ static int group_teardown(void **state)
 {
 	(void)state;
 	umount2(TOP, MNT_DETACH);
-	rmdir(TOP);
+	if (*state)
+		umount2(PRIVATE, MNT_DETACH);
 	return 0;
 }
 
@@ -300,13 +304,13 @@ static void replaced_between_two_looks(void **state)
 static void unrelated_changes_say_nothing(void **state)
 {
 	start(state);
-	mkdir("/tmp/test_watch.o", 0755);
-	assert_int_equal(mount("tmpfs", "/tmp/test_watch.o", "tmpfs", 0, NULL), 0);
+	mkdir(BESIDE, 0755);
+	assert_int_equal(mount("tmpfs", BESIDE, "tmpfs", 0, NULL), 0);
 	spin(300);
 	assert_int_equal(told_count, 1);
 	assert_int_equal(gone_count, 0);
-	umount2("/tmp/test_watch.o", MNT_DETACH);
-	rmdir("/tmp/test_watch.o");
+	umount2(BESIDE, MNT_DETACH);
+	rmdir(BESIDE);
 }
 
 static void hidden_and_moved(void **state)
@@ -502,13 +506,13 @@ static void overlay_with_layers_elsewhere(void **state)
 {
 	if (!*state)
 		SKIP_WITHOUT("root and a mount namespace");
-	mkdir("/tmp/test_watch.o", 0755);
-	assert_int_equal(mount("tmpfs", "/tmp/test_watch.o", "tmpfs", 0, NULL), 0);
-	mkdir("/tmp/test_watch.o/up", 0755);
-	mkdir("/tmp/test_watch.o/work", 0755);
+	mkdir(BESIDE, 0755);
+	assert_int_equal(mount("tmpfs", BESIDE, "tmpfs", 0, NULL), 0);
+	mkdir(BESIDE "/up", 0755);
+	mkdir(BESIDE "/work", 0755);
 	mkdir(TOP "/low", 0755);
-	if (!mount_overlay(TOP "/low", "/tmp/test_watch.o")) {
-		umount2("/tmp/test_watch.o", MNT_DETACH);
+	if (!mount_overlay(TOP "/low", BESIDE)) {
+		umount2(BESIDE, MNT_DETACH);
 		SKIP_WITHOUT("overlay file systems");
 	}
 	start(state);
@@ -518,8 +522,8 @@ static void overlay_with_layers_elsewhere(void **state)
 	touch(TOP "/m/through");
 	assert_int_equal(events(mon_watch_fd_group(w)), 1);
 	umount2(TOP "/m", MNT_DETACH);
-	umount2("/tmp/test_watch.o", MNT_DETACH);
-	rmdir("/tmp/test_watch.o");
+	umount2(BESIDE, MNT_DETACH);
+	rmdir(BESIDE);
 }
 
 static void asked_for_but_not_on_the_list(void **state)
