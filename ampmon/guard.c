@@ -105,7 +105,7 @@ static int wait_until_ready(int fd, pid_t guard)
 /* True in the new ampmon. */
 static bool guard_fork(struct guard *g)
 {
-	sigset_t none;
+	sigset_t mask;
 
 	if (g->born_ns)
 		g->start->restarts++;
@@ -114,8 +114,9 @@ static bool guard_fork(struct guard *g)
 	if (g->child != 0)
 		return false;
 	g->start->guard = getppid();
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGHUP); /* until mon.c can act on it */
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 	return true;
 }
 

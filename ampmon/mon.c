@@ -404,6 +404,16 @@ static int watch_guard(struct mon *m)
 	return m->guard_gone ? event_add(m->guard_gone, NULL) : -1;
 }
 
+/* What came since start.c held it back is still to come. */
+static void let_sighup(void)
+{
+	sigset_t hup;
+
+	sigemptyset(&hup);
+	sigaddset(&hup, SIGHUP);
+	sigprocmask(SIG_UNBLOCK, &hup, NULL);
+}
+
 static int make_loop(struct mon *m)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -419,6 +429,7 @@ static int make_loop(struct mon *m)
 	m->faults = mon_faults_new(mon_events_fault, m);
 	if (!m->tick || !m->feed || !m->sig_term || !m->sig_int || !m->sig_hup || !m->io || !m->faults)
 		return -1;
+	let_sighup();
 	return mon_events_new(m);
 }
 
@@ -548,6 +559,10 @@ int mon_run(const struct mon_start *s)
 	}
 	amp_info("ampmon %s, host %s, policy epoch %llu", PACKAGE_VERSION, m.state.host_id,
 		 (unsigned long long)m.state.epoch);
+	if (s->refused[0]) {
+		amp_error("configuration refused, the one of the first start holds: %s", s->refused);
+		mon_fault_raise(m.faults, AMP_FAULT_CONFIGURATION, "configuration", s->refused);
+	}
 	mon_sources_start(&m);
 	mon_children_start(&m);
 	mon_foundation_look(&m);

@@ -75,7 +75,8 @@ struct mon_start {
 	struct mon_conf *conf; /* taken over */
 	pid_t guard;	       /* the parent, if it is a guard; 0 */
 	unsigned restarts;     /* times the guard started ampmon again */
-	int ready_fd;	       /* a byte is written when the suite runs; -1 */
+	char refused[1024]; /* then: why the configuration is the one of the guard's start; "": it is not */
+	int ready_fd;	    /* a byte is written when the suite runs; -1 */
 };
 
 /* --- mon.c: the life of ampmon. Returns the exit code. */

@@ -142,13 +142,43 @@ static int standard_descriptors(void)
 	return 0;
 }
 
+/* None may be lost, so it is not ignored: mon.c lets it through. */
+static void hold_sighup(void)
+{
+	sigset_t hup;
+
+	sigemptyset(&hup);
+	sigaddset(&hup, SIGHUP);
+	sigprocmask(SIG_BLOCK, &hup, NULL);
+}
+
+/*
+ * ampmon died, and the guard has what it read itself at its start: what was
+ * reloaded since is in the file alone. The run directory stays, since the lock
+ * and the pid file in it are the guard's.
+ */
+static void read_again(struct mon_start *s)
+{
+	struct mon_conf *now = mon_conf_load(s->conf->path, s->refused, sizeof(s->refused));
+	char *run_dir;
+
+	if (!now)
+		return;
+	run_dir = now->run_dir;
+	now->run_dir = s->conf->run_dir;
+	s->conf->run_dir = run_dir;
+	mon_conf_free(s->conf);
+	s->conf = now;
+	s->refused[0] = '\0';
+}
+
 static int start(struct mon_start *s, const struct options *o)
 {
 	char err[512];
 	int code, lock;
 
 	umask(0077);
-	signal(SIGHUP, SIG_IGN); /* until mon.c can act on it */
+	hold_sighup();
 	lock = mon_lock_run_dir(s->conf, err, sizeof(err));
 	if (lock < 0) {
 		mon_complain("%s", err);
@@ -161,6 +191,8 @@ static int start(struct mon_start *s, const struct options *o)
 		mon_conf_free(s->conf);
 		return code;
 	}
+	if (s->restarts > 0)
+		read_again(s);
 	if (o->foreground && mon_pid_file_write(s->conf, getpid()) != 0)
 		mon_complain("the pid file in %s cannot be written: %s", s->conf->run_dir, strerror(errno));
 	return mon_run(s);

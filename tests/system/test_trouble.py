@@ -225,6 +225,49 @@ def case_a_broken_policy_is_refused_and_the_old_one_stays():
     check(checked.returncode == REFUSED and "policy audit: " in text, "-n: %d %r" % (checked.returncode, text))
 
 
+def watched(s, directory):
+    return [f for f in (s.status() or {}).get("filesystems", [])
+            if f["mount_point"] == directory and f["how"] == "by_handle"]
+
+
+def kill_ampmon(s):
+    pid = s.supervisor()
+    os.kill(pid, signal.SIGKILL)
+    wait_for("the end of ampmon", lambda: not harness.alive(pid))
+
+
+def case_what_was_reloaded_holds_when_ampmon_was_killed():
+    """Its guard read the configuration once, long before. And who reloads in these moments is not passed over."""
+    s = new_suite().start()
+    dirs = [harness.mount_tmpfs("%s/reloaded-%d-%d" % (harness.BASE, serial[0], i)) for i in range(8)]
+    s.configure(watch=[w, dirs[0]])
+    s.reload()
+    wait_for("the first to be watched", lambda: watched(s, dirs[0]))
+    kill_ampmon(s)
+    s.wait_ready()
+    wait_for("it to be watched still", lambda: watched(s, dirs[0]))
+    s.wait_detected(write(dirs[0] + "/listed", content(0)))
+    for i in range(1, len(dirs)):
+        kill_ampmon(s)
+        time.sleep(0.008 * (i - 1))
+        s.configure(watch=[w] + dirs[:i + 1])
+        s.reload()
+        wait_for("number %d to be watched" % i, lambda: watched(s, dirs[i]))
+    # One that is broken by then is refused, as at a reload; what holds is what the first start had.
+    good = open(s.conf).read()
+    with open(s.conf, "w") as f:
+        f.write(good + "watchh = {}\n")
+    kill_ampmon(s)
+    wait_for("the fault", lambda: [f for f in faults(s, 8) if "watchh" in f["detail"] and f["severity"] == "critical"])
+    s.wait_ready()
+    s.wait_detected(write(place("broken-then") + "/listed", content(1)))
+    with open(s.conf, "w") as f:
+        f.write(good)
+    s.reload()
+    wait_for("the fault to clear", lambda: s.status() and not faults(s, 8))
+    wait_for("the last to be watched", lambda: watched(s, dirs[-1]))
+
+
 def case_a_second_ampmon_is_refused():
     s = new_suite().start()
     pids = s.pids()
