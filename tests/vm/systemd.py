@@ -31,14 +31,14 @@ import harness  # noqa: E402
 import suite as kernels  # noqa: E402
 from harness import Failed, check, wait_for  # noqa: E402
 
-LIMIT = 600  # seconds for a guest with all of it
+LIMIT = 1800  # seconds for a guest with all of it
 UNIT = "cisco-amp"
 PREFIX = "/opt/cisco/amp"
 DROP_IN = "/etc/systemd/system/%s.service.d/test.conf" % UNIT
 ROLES = ["ampcloudd", "ampengine", "ampquard", "ampread", "ampscand"]
 EVERY = ["ampcloudd", "ampengine", "ampmon", "ampquard", "ampread", "ampread+", "ampread++", "ampread+++", "ampscand"]
 PLACE = "/srv/amp-test"  # on the guest's ext4, which is watched as all local file systems are
-WATCHDOG = 9  # seconds; an emulated machine stands still for some
+WATCHDOG = 20  # seconds; an emulated machine stands still for some
 # quickstart without what a build machine did: there is no compiler here, and the
 # tree is installed already, beside. All else is its own.
 QUICKSTART = r"""
@@ -145,6 +145,10 @@ class Service(harness.Suite):
         check(not os.path.exists(path), "%s is still there" % path)
         return entry
 
+    def rooms(self):
+        """pids() without what ampmon forks for a mark or a look: that is gone when it is asked for."""
+        return {name: pid for name, pid in self.pids().items() if name in EVERY}
+
     def settled(self):
         """Up, every program there, and whole after a restart."""
         wait_for("the service", lambda: systemctl("is-active", UNIT, ok=False) == "active")
@@ -199,22 +203,26 @@ def case_systemd_is_told_that_it_runs():
 
 
 def parent(pid):
-    return int(open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[1])
+    """None: it is gone."""
+    try:
+        return int(open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def case_every_room_is_in_its_control_group():
     group = shown("ControlGroup")["ControlGroup"]
     members = sorted(int(l) for l in open("/sys/fs/cgroup%s/cgroup.procs" % group))
-    rooms = set(service.pids().values())
+    rooms = set(service.rooms().values())
     check(rooms <= set(members), "%r in it, %r run" % (members, service.pids()))
-    # What a room forks (ampquard's hands) is the room's.
+    # What a room forks (ampquard's hands) is the room's; ampmon's children may be gone by now.
     for pid in set(members) - rooms:
-        check(parent(pid) in members, "%d in it is nobody's: %r" % (pid, service.pids()))
+        check(parent(pid) in members + [None], "%d in it is nobody's: %r" % (pid, service.pids()))
 
 
 def case_the_kernel_would_end_the_engine_first():
     """And one process of it ended so is not the service's end."""
-    score = {name: int(open("/proc/%d/oom_score_adj" % pid).read()) for name, pid in service.pids().items()}
+    score = {name: int(open("/proc/%d/oom_score_adj" % pid).read()) for name, pid in service.rooms().items()}
     check(score == {name: 500 if name == "ampengine" else -800 for name in score}, "oom_score_adj: %r" % score)
     inner = [int(open("/proc/%d/oom_score_adj" % z).read()) for z in service.engine()[1]]
     check(set(inner) <= {500}, "of zygotes: %r" % inner)
@@ -223,10 +231,10 @@ def case_the_kernel_would_end_the_engine_first():
 
 def case_the_mount_namespace_is_the_hosts():
     """Else what an administrator unmounts would stay mounted there."""
-    for name, pid in service.pids().items():
+    for name, pid in service.rooms().items():
         own = namespace(pid, "mnt") != namespace(1, "mnt")
         check(own == (name in ("ampcloudd", "ampengine")), "%s: %s" % (name, namespace(pid, "mnt")))
-    for name, pid in service.pids().items():
+    for name, pid in service.rooms().items():
         check(namespace(pid, "net") != namespace(1, "net"), "%s has the host's network" % name)
         check(namespace(pid, "user") == namespace(1, "user"), "%s has a user namespace of its own" % name)
 
@@ -333,7 +341,7 @@ def case_what_runs_is_killed():
 def case_ampmon_is_started_again():
     old = service.pids()
     os.kill(old["ampmon"], signal.SIGKILL)
-    wait_for("all of them to be gone", lambda: gone(old.values()), 5)
+    wait_for("all of them to be gone", lambda: gone(old.values()))
     wait_for("a restart", lambda: restarts() == 1 and main_pid() not in (0, old["ampmon"]))
     service.settled()
     service.protects()
@@ -358,7 +366,10 @@ def case_a_missed_watchdog_restarts_it():
     os.kill(old["ampmon"], signal.SIGSTOP)
     wait_for("a restart", lambda: restarts() == count + 1 and main_pid() not in (0, old["ampmon"]), WATCHDOG + 30)
     check(gone(old.values()), "still there: %r" % [n for n, p in old.items() if harness.alive(p)])
-    check("watchdog timeout" in journal().lower(), "systemd gave another reason: %s" % journal()[-600:])
+    try:
+        wait_for("systemd's reason", lambda: "watchdog timeout" in journal().lower())
+    except Failed:
+        raise Failed("systemd gave another reason: %s" % journal()[-600:])
     drop_in(None)
     service.settled()
     service.protects()
@@ -379,7 +390,8 @@ def case_the_watchdog_is_for_ampmon_alone():
         shutil.copy("/bin/false", program)
         os.kill(old["ampcloudd"], signal.SIGKILL)
         time.sleep(2.5 * WATCHDOG)
-        check("ampcloudd" not in service.pids(), "ampcloudd is there")
+        # It is tried again now and then, and ends at once.
+        wait_for("ampcloudd to be away", lambda: "ampcloudd" not in service.pids())
         check(main_pid() == pid and restarts() == count, "it was restarted: %s" % journal()[-600:])
         check("ampscand" in service.pids(), "ampscand is not there")
     finally:
@@ -411,7 +423,7 @@ def case_stop_leaves_nothing():
     told = shown("ActiveState", "Result", "ExecMainStatus")
     check(told == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}, "%r" % told)
     check(gone(old.values()) and not service.pids(), "processes: %r" % service.pids())
-    check(not os.path.exists("/sys/fs/cgroup" + group), "its control group is still there")
+    wait_for("the end of its control group", lambda: not os.path.exists("/sys/fs/cgroup" + group))
     check(not sockets() and not service.pidfile(), "%s has %r" % (service.run, os.listdir(service.run)))
     code, text = service.cli("status", json_output=False)
     check(code != 0 and "not running" in text, "status: %d, %s" % (code, text))
