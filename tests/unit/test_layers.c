@@ -548,5 +548,6 @@ int main(void)
 		cmocka_unit_test(slow_mounts),
 	};
 
+	qt_alone();
 	return cmocka_run_group_tests_name("layers", tests, qt_setup, qt_teardown);
 }
