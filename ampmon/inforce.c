@@ -44,6 +44,7 @@ struct change {
 
 struct mon_inforce {
 	struct mon_policy *policy; /* NULL: the built-in list */
+	uint64_t epoch;		   /* its own: the state has the next one's while that is stored */
 	struct mon_policy *sent;   /* the one being sent: may be older */
 	bool sending, again;
 	size_t next;
@@ -94,7 +95,7 @@ static int send_built_in(struct mon *m, struct amp_channel *ch)
 	begin.max_archive_size = BUILT_IN_ARCHIVE_MAX;
 	begin.engine = true;
 	begin.scan_cpu = BUILT_IN_SCAN_CPU;
-	begin.epoch = end.epoch = m->state.epoch;
+	begin.epoch = end.epoch = m->inforce->sent_epoch;
 	entry.kind = AMP__POLICY_ENTRY__KIND__BLOCKED;
 	entry.sha256.data = sha;
 	entry.sha256.len = sizeof(sha);
@@ -122,7 +123,7 @@ static void begin_sending(struct mon *m)
 	struct mon_inforce *f = m->inforce;
 
 	f->sent = f->policy;
-	f->sent_epoch = m->state.epoch;
+	f->sent_epoch = f->epoch;
 	f->next = 0;
 	f->sending = true;
 	f->again = false;
@@ -208,7 +209,7 @@ void mon_inforce_ack(struct mon *m, uint64_t epoch)
 	struct mon_inforce *f = m->inforce;
 
 	amp_info("ampscand acknowledged policy epoch %llu", (unsigned long long)epoch);
-	if (epoch != m->state.epoch)
+	if (epoch != f->epoch)
 		return;
 	/* New lists or mode: what runs already is judged by them. */
 	if (f->judged_epoch != epoch)
@@ -226,6 +227,7 @@ static void take_over(struct mon *m, struct change *c)
 	if (f->policy && (!f->sending || f->sent != f->policy))
 		mon_policy_free(f->policy);
 	f->policy = c->loaded;
+	f->epoch = m->state.epoch;
 	c->loaded = NULL;
 	mon_fault_clear(m->faults, AMP_FAULT_CONFIGURATION, "policy");
 	fault_entries(m);
@@ -379,7 +381,7 @@ int mon_inforce_new(struct mon *m)
 		return -1;
 	if (m->state.epoch == 0)
 		m->state.epoch = 1;
-	m->inforce->judged_epoch = m->state.epoch;
+	m->inforce->epoch = m->inforce->judged_epoch = m->state.epoch;
 	m->inforce->policy = load_first(m);
 	fault_entries(m);
 	return 0;

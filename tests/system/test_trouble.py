@@ -525,6 +525,37 @@ def case_policy_changed_in_mid_flight():
     print("# %d policy changes while 2,000 files arrived" % changes, flush=True)
 
 
+def case_ampscand_begins_anew_while_a_change_is_stored():
+    """What it acknowledges then is the policy before, and what runs is judged by the new one all the same."""
+    state = harness.mount_ext4(harness.BASE + "/state-%d" % serial[0], harness.BASE + "/state-%d.img" % serial[0], 64)
+    s = new_suite(mode="audit", etc_dir=state, heartbeat_timeout=120)
+    os.chmod(state, 0o755)
+    d = place("stored")
+    program = harness.program_bytes("stored")
+    s.block(program, "Test.Trouble.Program")
+    s.start()
+    p = subprocess.Popen([write(d + "/program", program, 0o755), "300"])
+    wait_for("its record", lambda: [r for r in s.detections(d + "/program") if r["process"]["pid"] == p.pid])
+    s.wait_idle()
+    acknowledged = lambda: s.log_text().count("ampscand acknowledged policy")
+    before = acknowledged()
+    run("fsfreeze", "-f", state)
+    try:
+        use = subprocess.Popen([s.bin + "/ampcli", "--run-dir", s.run, "policy", "use", "protect"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for("the change", lambda: "policy use protect" in s.log_text("ampcli"))
+        time.sleep(1)  # its storing has begun, and ends when the file system does no longer stand still
+        os.kill(s.pids()["ampscand"], signal.SIGKILL)
+        wait_for("the successor's word", lambda: acknowledged() > before)
+        check(s.status()["mode"] == "audit", "in force before it is stored")
+    finally:
+        run("fsfreeze", "-u", state)
+    wait_for("the kill", lambda: p.poll() is not None)
+    check(p.returncode == -signal.SIGKILL, "it ended with %r" % p.returncode)
+    use.wait()
+    check(s.status()["mode"] == "protect", "mode: %r" % s.status()["mode"])
+
+
 # -- silent rooms -----------------------------------------------------------------
 
 
