@@ -4,8 +4,9 @@
  * The child shares one mapping with ampmon and publishes there what it has found
  * and which process it is at. It makes system calls only: another thread of
  * ampmon may have held any lock at the fork. Where a process does not let its
- * maps be read the child is ended by its alarm, and the next one goes on behind
- * that process; one that does not even die waits to be reaped by itself.
+ * maps be read the child is ended by its alarm, and the next one tries it once
+ * more (the first one may have had no processor for so long); the third goes on
+ * behind that process. One that does not even die waits to be reaped by itself.
  */
 #include "ampmon/mapped.h"
 
@@ -28,9 +29,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PROCESS_SECONDS 3 /* the child's alarm, for one process */
-#define WATCH_SECONDS	5 /* ampmon's look at it, should the alarm not end it */
-#define CHILDREN_MAX	8U
+#define PROCESS_SECONDS 3		    /* the child's alarm, for one process */
+#define WATCH_SECONDS	5		    /* ampmon's look at it, should the alarm not end it */
+#define CHILDREN_MAX	16U		    /* two for each process that hangs */
 #define LINE_SIZE	(2U * 4096U + 256U) /* a path of which half is escaped, and the rest */
 #define TABLE_SIZE	(1U << 16)
 #define PATHS_MAX	(TABLE_SIZE / 2)
@@ -53,7 +54,9 @@ struct mapped_job {
 	size_t count; /* 0: all */
 	struct child *child;
 	struct event *look;
-	int32_t seen; /* shared->pid at the last look */
+	int32_t seen;  /* shared->pid at the last look */
+	int32_t tried; /* at which a child ended before; -1: at none */
+	bool again;    /* the child begins with that one */
 	unsigned children;
 	char error[128];
 	mapped_done *done;
@@ -243,10 +246,13 @@ static void visit_some(struct shared *s, int proc, const struct mapped_job *job)
 	bool begun = s->pid == 0;
 
 	for (size_t i = 0; i < job->count; i++) {
+		if (!begun && job->pids[i] == s->pid) {
+			begun = true;
+			if (!job->again)
+				continue;
+		}
 		if (begun)
 			visit(s, proc, job->pids[i]);
-		else
-			begun = job->pids[i] == s->pid;
 	}
 }
 
@@ -279,7 +285,7 @@ static _Noreturn void child_main(const struct mapped_job *job, pid_t parent)
 	if (job->count > 0)
 		visit_some(s, proc, job);
 	else
-		visit_all(s, proc, s->pid);
+		visit_all(s, proc, s->pid - job->again);
 	s->finished = true;
 	_exit(0);
 }
@@ -320,12 +326,19 @@ static void go_on(struct mapped_job *job)
 {
 	int32_t pid = job->shared->pid;
 
-	amp_warn("what process %d maps cannot be read", (int)pid);
-	snprintf(job->error, sizeof(job->error), "process %d does not let its maps be read", (int)pid);
+	job->again = pid != job->tried;
+	job->tried = pid;
+	if (!job->again) {
+		amp_warn("what process %d maps cannot be read", (int)pid);
+		snprintf(job->error, sizeof(job->error), "process %d does not let its maps be read",
+			 (int)pid);
+	}
 	if (job->children < CHILDREN_MAX && child_start(job) == 0)
 		return;
 	if (job->children == CHILDREN_MAX)
 		snprintf(job->error, sizeof(job->error), "too many processes do not let their maps be read");
+	else if (!job->error[0])
+		snprintf(job->error, sizeof(job->error), "no process could be started that looks");
 	job_end(job);
 }
 
@@ -422,6 +435,7 @@ struct mapped_job *mapped_start(struct event_base *base, const pid_t *pids, size
 	job->shared = shared == MAP_FAILED ? NULL : shared;
 	job->base = base;
 	job->count = count;
+	job->tried = -1;
 	if (count > 0)
 		memcpy(job->pids, pids, count * sizeof(*pids));
 	job->done = done;
