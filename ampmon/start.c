@@ -142,6 +142,23 @@ static int standard_descriptors(void)
 	return 0;
 }
 
+/* In the background it is read from another directory. 0 or -1. */
+static int make_absolute(struct mon_conf *c)
+{
+	char *here = c->path[0] == '/' ? NULL : getcwd(NULL, 0), *path;
+	int rc;
+
+	if (c->path[0] == '/')
+		return 0;
+	rc = here ? asprintf(&path, "%s/%s", here, c->path) : -1;
+	free(here);
+	if (rc < 0)
+		return -1;
+	free(c->path);
+	c->path = path;
+	return 0;
+}
+
 /* None may be lost, so it is not ignored: mon.c lets it through. */
 static void hold_sighup(void)
 {
@@ -179,6 +196,11 @@ static int start(struct mon_start *s, const struct options *o)
 
 	umask(0077);
 	hold_sighup();
+	if (make_absolute(s->conf) != 0) {
+		mon_complain("%s: where this is cannot be told: %s", s->conf->path, strerror(errno));
+		mon_conf_free(s->conf);
+		return MON_EXIT_FAILED;
+	}
 	lock = mon_lock_run_dir(s->conf, err, sizeof(err));
 	if (lock < 0) {
 		mon_complain("%s", err);

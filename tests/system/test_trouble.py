@@ -268,6 +268,18 @@ def case_what_was_reloaded_holds_when_ampmon_was_killed():
     wait_for("the last to be watched", lambda: watched(s, dirs[-1]))
 
 
+def case_a_configuration_named_from_where_it_is_started():
+    s = new_suite()
+    started = run(s.bin + "/ampmon", "-c", os.path.basename(s.conf), cwd=os.path.dirname(s.conf), check=False)
+    check(started.returncode == 0, started.stdout.decode())
+    s.wait_ready()
+    data = b"listed since the reload\n"
+    s.block(data)
+    s.reload()
+    wait_for("the list in force", lambda: harness.sha256(data) in str(s.asked("policy", "lists")[1]))
+    check(not faults(s, 8), "faults: %r" % faults(s, 8))
+
+
 def case_a_second_ampmon_is_refused():
     s = new_suite().start()
     pids = s.pids()
