@@ -278,7 +278,6 @@ static void test_timeout(void **state)
 	uint64_t timeouts = COUNTED("timeouts"), voided = COUNTED("voided");
 
 	(void)state;
-	amp_clock_freeze(amp_clock_monotonic(), amp_clock_realtime());
 	written(f, 20, 'C');
 	f->g->content = 'S';
 	rig_write(f->g, 21, "slow");
@@ -298,7 +297,6 @@ static void test_timeout(void **state)
 	assert_int_equal(COUNTED("timeouts"), timeouts + 2);
 	assert_int_equal(COUNTED("voided"), voided);
 	assert_int_equal(f->g->room.hostile, 0);
-	amp_clock_release();
 	fake_free(f);
 }
 
@@ -309,7 +307,6 @@ static void test_not_told(void **state)
 	size_t kills;
 
 	(void)state;
-	amp_clock_freeze(amp_clock_monotonic(), amp_clock_realtime());
 	f->mute = true;
 	f->g->content = 'I';
 	rig_write(f->g, 20, "evil");
@@ -322,7 +319,6 @@ static void test_not_told(void **state)
 	later(f, 6);
 	assert_int_equal(f->g->room.hostile, 2);
 	assert_int_equal(f->g->room.hostile_role, AMP_ROLE_ENGINE);
-	amp_clock_release();
 	fake_free(f);
 }
 
@@ -533,10 +529,10 @@ static void test_away(void **state)
 	f->g->content = 'S';
 	rig_write(f->g, 21, "name");
 	rig_until(f->g, &f->scans, 1);
-	since = amp_clock_monotonic();
+	since = amp_clock_kernel_monotonic();
 	fake_dies(f);
 	until_done(f);
-	assert_true(amp_clock_monotonic() - since > 1500 * AMP_NS_PER_MS);
+	assert_true(amp_clock_kernel_monotonic() - since > 1500 * AMP_NS_PER_MS);
 	assert_true(engine_missed_since(f->g->s) > 0);
 	fake_link(f);
 	fake_tell(f, AMP__ENGINE_STATE__STATE__READY, 4, "1.1");
@@ -649,7 +645,6 @@ static void test_dropped(void **state)
 	size_t spawned = f->spawned;
 
 	(void)state;
-	amp_clock_freeze(amp_clock_monotonic(), amp_clock_realtime()); /* no time passes but ours */
 	f->no_spawn = false;
 	asked_before(f, AMP_NS_PER_SEC);
 	assert_int_equal(f->spawned, spawned);
@@ -660,7 +655,6 @@ static void test_dropped(void **state)
 	fake_spawn(f);
 	rig_run(f->g, 20);
 	assert_int_equal(f->g->room.hostile, 0);
-	amp_clock_release();
 	fake_free(f);
 }
 
@@ -1207,5 +1201,7 @@ int main(void)
 		cmocka_unit_test(test_crowd_of_large),
 	};
 
+	/* Nothing is late but what a test makes late, however long we are kept from running. */
+	amp_clock_freeze(amp_clock_monotonic(), amp_clock_realtime());
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
