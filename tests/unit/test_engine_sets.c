@@ -180,15 +180,24 @@ static int setup(void **state)
 	return watch_open(&e) == 0 && watch_start(&e) == 0 && fleet_start(&e) == 0 ? 0 : -1;
 }
 
+/* From here on it is loaded again when the test says so: not because directories have been quiet since. */
+static void stop_watching(void)
+{
+	assert_int_equal(event_del(e.changed), 0);
+	assert_int_equal(event_del(e.quiet), 0);
+}
+
 static int teardown(void **state)
 {
 	(void)state;
+	stop_watching();
 	link_down();
 	for (struct zygote *z = e.zygotes; z; z = z->next) {
 		z->killed = true;
 		if (z->pid > 0)
 			kill(z->pid, SIGKILL);
 	}
+	e.wanted = false;
 	e.refused[0] = '\0';
 	e.failures = UINT_MAX / 2; /* none is loaded again soon */
 	AWAIT(!e.zygotes);
@@ -578,7 +587,7 @@ static void test_changed_while_loading(void **state)
 	assert_true(held() > 0); /* it reads no half of a file */
 	sign("test.hdb", "00000000000000000000000000000000:1:Other\n");
 	e.loading->fingerprint++;
-	assert_int_equal(event_del(e.changed), 0); /* no other look */
+	stop_watching(); /* no other look */
 	sets_look(&e, false);
 	assert_int_equal(kill(e.loading->pid, SIGCONT), 0);
 	AWAIT(heard.generation == 2 && heard.signatures == 2);
@@ -673,6 +682,7 @@ static void test_zygote_passes_too_much(void **state)
 
 	(void)state;
 	start_ready();
+	stop_watching();
 	/* In its place: the room's end of it becomes one of ours. */
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
 	event_del(e.in_use->readable);
@@ -698,6 +708,7 @@ static int stand_in(int *kept)
 	int pair[2];
 
 	start_ready();
+	stop_watching();
 	*kept = fcntl(e.in_use->fd, F_DUPFD_CLOEXEC, 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
 	event_del(e.in_use->readable);
