@@ -209,7 +209,7 @@ static bool is_nameless(const struct occurrence *o, const struct amp_identity *i
 static void leave_nameless(struct scand *s, struct occurrence *o, const struct amp_fileid *id,
 			   const struct amp_identity *identity)
 {
-	int64_t since = o->time_ns - NAMELESS_SLACK_NS;
+	int64_t since = o->since_ns - NAMELESS_SLACK_NS;
 
 	amp_counter_add(&count_nameless, 1);
 	if (identity->nlink > 0)

@@ -169,7 +169,7 @@ static void decide(struct scand *s, struct occurrence *o, const struct amp_filei
  */
 static void note_missed(struct scand *s, const struct occurrence *o, const struct reading *r)
 {
-	int64_t since = o->time_ns;
+	int64_t since = o->since_ns;
 
 	if ((o->cause & (CAUSE_REPAIR | CAUSE_MOVE)) && r->identity.ctime_ns < since)
 		since = r->identity.ctime_ns;

@@ -152,7 +152,7 @@ static void conclude_slot(struct scand *s, const struct file_event *ev)
 
 static void on_overflow(struct scand *s, const struct file_event *ev)
 {
-	int64_t since = s->drained_ns ? s->drained_ns - 2 * AMP_NS_PER_SEC : 0;
+	int64_t empty = scand_seen_empty(s), since = empty ? empty - 2 * AMP_NS_PER_SEC : 0;
 
 	amp_counter_add(&count_overflow, 1);
 	amp_error("the kernel's event queue overflowed: events are lost, a repair will find what was missed");
@@ -245,6 +245,14 @@ static bool joins_crowd(struct scand *s, struct job *j, const struct file_event 
 	return false;
 }
 
+/* It may have waited for long in the kernel, but the queue was empty before it came. */
+static int64_t since_of(const struct scand *s, int64_t read_ns)
+{
+	int64_t empty = scand_seen_empty(s);
+
+	return empty && empty < read_ns ? empty : read_ns;
+}
+
 static struct occurrence *make_occurrence(struct scand *s, const struct file_event *ev, unsigned cause,
 					  struct who *who)
 {
@@ -256,6 +264,7 @@ static struct occurrence *make_occurrence(struct scand *s, const struct file_eve
 	o->slot = ev->slot;
 	if (ev->slot.kind != SLOT_NONE)
 		o->time_ns = buffers_time(s->buffers, ev->slot);
+	o->since_ns = since_of(s, o->time_ns);
 	o->who = who_ref(who);
 	if (ev->fd < 0)
 		return o;
@@ -280,10 +289,11 @@ static void enter(struct job *j, struct occurrence *o, bool content)
 static void leave_event(struct scand *s, struct job *j, const struct file_event *ev, unsigned cause)
 {
 	bool in_slot = ev->slot.kind != SLOT_NONE;
+	int64_t read_ns = in_slot ? buffers_time(s->buffers, ev->slot) : amp_clock_realtime();
 
 	if (job_is_in_hand(j) && (cause & CAUSE_CONTENT))
 		j->dirty = j->last->after = true;
-	job_leave(j, in_slot ? buffers_time(s->buffers, ev->slot) : amp_clock_realtime());
+	job_leave(j, since_of(s, read_ns));
 	conclude_slot(s, ev);
 }
 
@@ -606,7 +616,7 @@ static void replay_parked(struct scand *s, struct event_slot slot, const uint8_t
 		return;
 	}
 	o->slot = slot;
-	o->time_ns = buffers_time(s->buffers, slot);
+	o->time_ns = o->since_ns = buffers_time(s->buffers, slot);
 	j = job_get(s, &file, o->who ? o->who->uid : 0);
 	if (!j) {
 		amp_counter_add(&count_no_memory, 1);

@@ -123,7 +123,7 @@ struct occurrence *occurrence_new(const struct amp_fileid *dir, const char *name
 	if (!o)
 		return NULL;
 	o->fd = -1;
-	o->time_ns = amp_clock_realtime();
+	o->time_ns = o->since_ns = amp_clock_realtime();
 	if (dir_size) {
 		o->directory = (struct amp_fileid *)behind;
 		memcpy(o->directory, dir, id_size(dir));

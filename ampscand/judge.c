@@ -255,8 +255,8 @@ static void note_unread(struct job *j)
 
 	if (!fs || !j->hidden || !j->first)
 		return;
-	if (!fs->unread_since_ns || j->first->time_ns < fs->unread_since_ns)
-		fs->unread_since_ns = j->first->time_ns;
+	if (!fs->unread_since_ns || j->first->since_ns < fs->unread_since_ns)
+		fs->unread_since_ns = j->first->since_ns;
 }
 
 void judge_unread(struct scand *s, struct occurrence *o, const struct amp_fileid *file, const char *why)

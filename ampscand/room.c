@@ -111,6 +111,27 @@ static int64_t oldest_in_hand(const struct scand *s)
 	return oldest;
 }
 
+int64_t scand_seen_empty(const struct scand *s)
+{
+	int64_t empty = s->handle_source ? s->handle_source->empty_ns : 0;
+
+	if (s->fd_source && s->fd_source->empty_ns < empty)
+		empty = s->fd_source->empty_ns;
+	return empty;
+}
+
+/* An event tells no time, and may have waited for long when it was read; it was not there when the queue was
+ * empty. */
+static int64_t before_it_happened(const struct scand *s, int64_t read_ns)
+{
+	int64_t before = 0;
+
+	for (size_t i = 0; i < SCAND_EMPTIES; i++)
+		if (s->empties[i] <= read_ns && s->empties[i] > before)
+			before = s->empties[i];
+	return before;
+}
+
 bool scand_link_is_left(int64_t lost_ns)
 {
 	return lost_ns && amp_clock_monotonic() - lost_ns > DYING_NS;
@@ -148,9 +169,7 @@ void scand_tell_concluded(struct scand *s)
 	Amp__Concluded c = AMP__CONCLUDED__INIT;
 	int64_t oldest = oldest_in_hand(s), missed = engine_missed_since(s);
 
-	c.time_ns = oldest ? oldest : amp_clock_realtime();
-	if (!oldest)
-		s->drained_ns = c.time_ns;
+	c.time_ns = oldest ? before_it_happened(s, oldest) : scand_seen_empty(s);
 	/* What the engine did not see is not concluded before a repair has found it. */
 	if (missed && missed < c.time_ns)
 		c.time_ns = missed;
@@ -169,6 +188,10 @@ static void on_report(evutil_socket_t fd, short what, void *arg)
 	look_for_left_links(s);
 	if (!s->started)
 		return;
+	/* Who had no processor may come to this before what waits in the kernel. */
+	source_look(s->handle_source);
+	source_look(s->fd_source);
+	s->empties[s->next_empty++ % SCAND_EMPTIES] = scand_seen_empty(s);
 	scand_tell_concluded(s);
 	scand_tell_state(s);
 }
@@ -513,7 +536,6 @@ static int ready(struct amp_room *room)
 static void begin_work(struct scand *s)
 {
 	s->started = true;
-	s->drained_ns = amp_clock_realtime();
 	if (s->inherited)
 		intake_replay(s);
 	walks_pump(s);

@@ -34,6 +34,7 @@
 #define SCAND_READER_DEMAND (amp_role(AMP_ROLE_READ)->instances - 1)
 #define SCAND_READER_WALKER (amp_role(AMP_ROLE_READ)->instances - 2)
 #define SCAND_WALKS_MAX	    256U  /* moved directories waiting */
+#define SCAND_EMPTIES	    8U	  /* reports: 80 s */
 #define SCAND_FDS_MAX	    4096U /* descriptors of events in hand, likewise */
 #define SCAND_LARGE_READER  3U	  /* large files that one reader has in hand */
 #define SCAND_LARGE_OWNER   3U	  /* ... and those of one owner in all readers */
@@ -87,7 +88,8 @@ struct occurrence {
 	struct job *job; /* NULL once it is acted upon */
 	unsigned cause;
 	struct event_slot slot;
-	int64_t time_ns; /* realtime */
+	int64_t time_ns;  /* realtime; of an event: it was read */
+	int64_t since_ns; /* it did not happen before */
 	struct who *who;
 	struct walk *walk; /* found by it; credit goes back */
 	int fd;		   /* descriptor source; owned; -1 */
@@ -255,7 +257,8 @@ struct scand {
 	bool engine_there; /* by configuration */
 	struct trail *trails;
 	struct own_directory *own;
-	int64_t drained_ns; /* realtime: the kernel's queue was last seen empty */
+	int64_t empties[SCAND_EMPTIES]; /* of reports: as of scand_seen_empty() */
+	unsigned next_empty;
 };
 
 /* A file that a walk found. */
@@ -594,6 +597,9 @@ void scand_repair_wanted(struct scand *s, uint64_t fsid, int64_t since_ns, const
 			 bool chain_broken);
 void scand_tell_state(struct scand *s);
 void scand_tell_concluded(struct scand *s); /* up to which moment everything is judged */
-void scand_pump_later(struct scand *s);	    /* pump runs once this batch is handled */
+/* Realtime at which the kernel had nothing more for us; 0: not known. What is read from then on happened
+ * later. */
+int64_t scand_seen_empty(const struct scand *s);
+void scand_pump_later(struct scand *s); /* pump runs once this batch is handled */
 
 #endif

@@ -51,6 +51,7 @@ struct source_ops {
 struct source_vtable {
 	const char *name;
 	void (*resume)(struct source *s);
+	void (*look)(struct source *s);
 	void (*free)(struct source *s);
 };
 
@@ -61,6 +62,7 @@ struct source {
 	struct event_base *base;
 	struct event *readable;
 	int fd;
+	int64_t empty_ns; /* realtime: its queue was last seen empty; 0: not yet */
 };
 
 /* Each takes fd over; NULL and errno. Starts reading with source_resume(). */
@@ -72,6 +74,13 @@ static inline void source_resume(struct source *s)
 {
 	if (s)
 		s->vtable->resume(s);
+}
+
+/* Reads some of what is there, without being told of it: empty_ns is of now, if there is no more. */
+static inline void source_look(struct source *s)
+{
+	if (s)
+		s->vtable->look(s);
 }
 
 static inline void source_free(struct source *s)

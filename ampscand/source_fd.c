@@ -11,6 +11,7 @@
  */
 #include "source.h"
 
+#include "clock.h"
 #include "counter.h"
 #include "log.h"
 
@@ -21,7 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define READ_SIZE 4096 /* about 90 events: what one wake-up may open */
+#define READ_SIZE      4096 /* about 90 events: what one wake-up may open */
+#define READS_PER_LOOK 4
 
 struct fd_source {
 	struct source head;
@@ -59,23 +61,25 @@ static void deliver_one(struct fd_source *fs, struct file_event *ev)
 		close(ev->pidfd);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+/* True: there may be more. */
+static bool read_some(struct fd_source *fs)
 {
-	struct fd_source *fs = arg;
 	const struct source_ops *ops = fs->head.ops;
+	int64_t now = amp_clock_realtime();
 	size_t off = 0;
 	ssize_t n;
 
-	(void)what;
 	if (ops->full(ops->arg)) {
 		event_del(fs->head.readable);
-		return;
+		return false;
 	}
-	n = read(fd, fs->data, sizeof(fs->data));
+	n = read(fs->head.fd, fs->data, sizeof(fs->data));
+	if (n < 0 && errno == EAGAIN)
+		fs->head.empty_ns = now;
 	if (n < 0 && errno != EAGAIN && errno != EINTR)
 		amp_error("reading the fanotify group of descriptors: %s", strerror(errno));
 	if (n <= 0)
-		return;
+		return false;
 	ops->batch(ops->arg);
 	while (off < (size_t)n) {
 		struct file_event ev;
@@ -86,6 +90,20 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		deliver_one(fs, &ev);
 		off += len;
 	}
+	return true;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	read_some(arg);
+}
+
+static void look(struct source *s)
+{
+	for (unsigned i = 0; i < READS_PER_LOOK && read_some((struct fd_source *)s); i++)
+		continue;
 }
 
 static void resume(struct source *s)
@@ -102,7 +120,7 @@ static void release(struct source *s)
 }
 
 static const struct source_vtable vtable = {
-	.name = "fanotify by descriptor", .resume = resume, .free = release};
+	.name = "fanotify by descriptor", .resume = resume, .look = look, .free = release};
 
 struct source *source_fd_new(struct event_base *base, int fd, const struct source_ops *ops)
 {

@@ -7,6 +7,7 @@
  */
 #include "source.h"
 
+#include "clock.h"
 #include "counter.h"
 #include "log.h"
 
@@ -81,6 +82,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	for (unsigned i = 0; i < READS_PER_WAKEUP; i++) {
 		const uint8_t *data;
 		unsigned index, count;
+		int64_t now = amp_clock_realtime();
 		ssize_t n;
 
 		if (ops->full(ops->arg) || !buffers_have_free(hs->buffers)) {
@@ -89,6 +91,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 		n = buffers_read(hs->buffers, fd, &index, &data);
+		if (n == 0 && errno == EAGAIN)
+			hs->head.empty_ns = now;
 		if (n == 0)
 			return;
 		if (n < 0) {
@@ -111,6 +115,11 @@ static void resume(struct source *s)
 		set_reading(s, true);
 }
 
+static void look(struct source *s)
+{
+	on_readable(s->fd, 0, s);
+}
+
 static void release(struct source *s)
 {
 	event_free(s->readable);
@@ -118,7 +127,8 @@ static void release(struct source *s)
 	free(s);
 }
 
-static const struct source_vtable vtable = {.name = "fanotify by handle", .resume = resume, .free = release};
+static const struct source_vtable vtable = {
+	.name = "fanotify by handle", .resume = resume, .look = look, .free = release};
 
 struct source *source_handle_new(struct event_base *base, int fd, struct buffers *b,
 				 const struct source_ops *ops)

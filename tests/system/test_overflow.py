@@ -12,6 +12,7 @@ import sys
 import time
 
 import harness
+import still
 from harness import check, wait_for, write
 
 FILES = 40000
@@ -176,6 +177,18 @@ def case_a_scanner_or_walker_that_dies_during_the_repair():
         names = lose_and_kill("dies-" + room, room)
         suite.wait_idle(LONG)
         check_once(names, [r for r in suite.detections() if "/dies-" + room in r["path"]])
+
+
+def case_what_was_lost_before_the_scanner_told_how_far_it_is():
+    """Every 10 s it tells up to when everything is judged. As it runs again that is due, before what waits is read."""
+    before = overflows()
+    with still.stopped(suite.pids()["ampscand"]):
+        begin = time.monotonic()
+        names = write_many("told")
+        time.sleep(max(0, 12 - (time.monotonic() - begin)))
+    wait_for("the overflow's count", lambda: overflows() > before)
+    suite.wait_idle(LONG)
+    check_once(names, [r for r in suite.detections() if "/told/" in r["path"]])
 
 
 def case_with_descriptors():
