@@ -18,7 +18,7 @@ ampscand_libampscand_a_SOURCES = \
 	ampscand/rules.h ampscand/scand.h \
 	ampscand/script.c ampscand/script.h ampscand/source.h \
 	ampscand/source_fd.c ampscand/source_handle.c ampscand/status.c \
-	ampscand/take.c ampscand/verdicts.c ampscand/verdicts.h ampscand/walk.c \
+	ampscand/take.c ampscand/turns.c ampscand/verdicts.c ampscand/verdicts.h ampscand/walk.c \
 	ampscand/who.c ampscand/who.h ampscand/room.c
 
 bin_PROGRAMS += ampscand/ampscand

@@ -1,11 +1,10 @@
 /*
  * ampscand/scan.c - content on its way to a worker and back.
  *
- * Owns: the queues (events before scans on demand, root's files and others' in
- * turn), the copies that wait in them, the memory that these may take and whose
- * share of it is how large, jobs that wait for the same content, trying again,
- * what becomes of work when the engine goes. Must not own: workers (workers.c),
- * whether a word is believed (witness.c), decisions.
+ * Owns: the copies that wait, the memory that these may take and whose share of
+ * it is how large, jobs that wait for the same content, trying again, what
+ * becomes of work when the engine goes. Must not own: whose turn it is (turns.c),
+ * workers (workers.c), whether a word is believed (witness.c), decisions.
  */
 #include "scan.h"
 
@@ -30,35 +29,6 @@
 #define LINKS_LOST 3U
 /* Readings that bring copies end within that, one after the other; or a reader hangs. */
 #define READING_NS (AMP_NS_PER_SEC / 2)
-
-struct queue {
-	struct scan *first, *last;
-};
-
-/* What some copies take. */
-struct copy_use {
-	uint64_t bytes[2], asked[2]; /* small, large; of them, not there yet */
-	size_t copies, copies_asked;
-};
-
-/* Of one owner other than root, while he has any. */
-struct copy_share {
-	struct copy_share *next;
-	uid_t owner;
-	struct copy_use use;
-};
-
-struct scans {
-	struct cache by_sha;
-	struct queue queue[2][2]; /* for scans on demand; of root's files */
-	bool others_turn;
-	uint64_t serial;
-	struct copy_use all, of_class[2], of_demand; /* others' files, root's */
-	struct copy_share *shares;
-	int64_t read_ns; /* monotonic: a reading for a copy ended, or the first one began */
-	bool away;	 /* the engine is not there, and work waits for it a little */
-	struct event *timer;
-};
 
 static struct amp_counter count_scans = AMP_COUNTER("engine.scans", false);
 /* Of them: from the request to a worker until its verdict is here. */
@@ -95,43 +65,6 @@ static uint64_t room_of(uint64_t size)
 	return (size / PAGE + 2) * PAGE; /* and what the kernel keeps of it */
 }
 
-static struct copy_share *share_of(struct scans *t, uid_t owner)
-{
-	struct copy_share *h = t->shares;
-
-	while (h && h->owner != owner)
-		h = h->next;
-	return h;
-}
-
-/* NULL: no memory, and he has none to be held against him. */
-static struct copy_share *share_get(struct scans *t, uid_t owner)
-{
-	struct copy_share *h = share_of(t, owner);
-
-	if (h)
-		return h;
-	h = calloc(1, sizeof(*h));
-	if (!h)
-		return NULL;
-	h->owner = owner;
-	h->next = t->shares;
-	t->shares = h;
-	return h;
-}
-
-static void share_put(struct scans *t, struct copy_share *h)
-{
-	struct copy_share **p = &t->shares;
-
-	if (h->use.copies)
-		return;
-	while (*p != h)
-		p = &(*p)->next;
-	*p = h->next;
-	free(h);
-}
-
 static void count(struct copy_use *u, const struct copy_hold *h, bool back)
 {
 	unsigned large = h->size > SCAND_COPY_QUICK;
@@ -150,23 +83,23 @@ static void count_all(struct scans *t, const struct copy_hold *h, bool back)
 	count(&t->of_class[h->root], h, back);
 	if (h->demand)
 		count(&t->of_demand, h, back);
-	if (h->share)
-		count(&h->share->use, h, back);
+	if (h->owner)
+		count(&h->owner->use, h, back);
 }
 
 /* known: that of the owner, not only of who wrote it. */
 static void take_room(struct scand *s, struct copy_hold *h, uid_t owner, bool known)
 {
 	h->root = known && owner == 0;
-	h->share = owner ? share_get(s->scans, owner) : NULL;
+	h->owner = owner ? turns_get(&s->scans->turns, owner) : NULL;
 	count_all(s->scans, h, false);
 }
 
 static void give_room(struct scand *s, struct copy_hold *h)
 {
 	count_all(s->scans, h, true);
-	if (h->share)
-		share_put(s->scans, h->share);
+	if (h->owner)
+		turns_put(&s->scans->turns, h->owner);
 	*h = (struct copy_hold){0};
 	scand_pump_later(s);
 }
@@ -230,7 +163,7 @@ static bool is_room(const struct scand *s, const struct copy_hold *h, uint64_t n
 	return fits(&t->all, large, need, there, pool, COPIES_MAX) &&
 	       fits(&t->of_class[h->root], large, need, there, pool - left, COPIES_MAX - part) &&
 	       (!h->demand || fits(&t->of_demand, large, need, there, pool / 2, half)) &&
-	       (!h->share || fits(&h->share->use, large, need, there, pool / 2, half));
+	       (!h->owner || fits(&h->owner->use, large, need, there, pool / 2, half));
 }
 
 static enum copy_room room_for(const struct scand *s, const struct copy_hold *h, uint64_t need)
@@ -250,7 +183,7 @@ enum copy_room scans_room_for(const struct scand *s, uid_t owner, bool known, bo
 
 	if (engine_state(s) != ENGINE_READY)
 		return COPY_ROOM;
-	h.share = owner ? share_of(s->scans, owner) : NULL;
+	h.owner = owner ? turns_find(&s->scans->turns, owner) : NULL;
 	room = room_for(s, &h, most(s, large));
 	if (known || owner)
 		return room;
@@ -273,33 +206,15 @@ uint64_t scans_room(const struct scand *s)
 
 /* -- queues -- */
 
-static struct queue *queue_of(struct scand *s, const struct scan *c)
-{
-	return &s->scans->queue[c->demand][c->for_root];
-}
-
 static void push(struct scand *s, struct scan *c, bool front)
 {
-	struct queue *q = queue_of(s, c);
-
-	c->queued = true;
-	c->prev = front ? NULL : q->last;
-	c->next = front ? q->first : NULL;
-	*(c->prev ? &c->prev->next : &q->first) = c;
-	*(c->next ? &c->next->prev : &q->last) = c;
+	turns_push(&s->scans->turns, c, front);
 	scand_pump_later(s);
 }
 
 static void pull(struct scand *s, struct scan *c)
 {
-	struct queue *q = queue_of(s, c);
-
-	if (!c->queued)
-		return;
-	*(c->prev ? &c->prev->next : &q->first) = c->next;
-	*(c->next ? &c->next->prev : &q->last) = c->prev;
-	c->next = c->prev = NULL;
-	c->queued = false;
+	turns_pull(&s->scans->turns, c);
 }
 
 static void wait_for(struct scan *c, struct job *j)
@@ -333,6 +248,10 @@ static struct scan *scan_new(struct scand *s, const uint8_t *sha256, int snapsho
 
 	if (!c)
 		return NULL;
+	if (owner && !turns_get(&s->scans->turns, owner)) {
+		free(c);
+		return NULL;
+	}
 	c->serial = ++s->scans->serial;
 	c->snapshot = snapshot;
 	c->size = size;
@@ -371,7 +290,7 @@ static bool may_stay(const struct scand *s, uint64_t size, uid_t owner, bool dem
 {
 	struct copy_hold h = {.size = size, .root = owner == 0, .demand = demand};
 
-	h.share = owner ? share_of(s->scans, owner) : NULL;
+	h.owner = owner ? turns_find(&s->scans->turns, owner) : NULL;
 	return is_room(s, &h, room_of(size), false);
 }
 
@@ -425,65 +344,13 @@ void scans_again(struct scand *s, struct scan *c, enum scan_need need)
 	push(s, c, true);
 }
 
-/* -- whose turn it is -- */
-
-/* The first that somebody may take; those behind one that anybody might take wait with it. */
-static bool serve(struct scand *s, struct queue *q)
-{
-	for (struct scan *c = q->first; c; c = c->next) {
-		struct worker *w = workers_find(s, c);
-
-		if (w) {
-			pull(s, c);
-			workers_send(w, c);
-			return true;
-		}
-		if (c->need == NEED_ANY)
-			return false;
-	}
-	return false;
-}
-
-static bool serve_one(struct scand *s, bool demand)
-{
-	struct scans *t = s->scans;
-	bool root = !t->others_turn;
-
-	t->others_turn = !t->others_turn;
-	return serve(s, &t->queue[demand][root]) || serve(s, &t->queue[demand][!root]);
-}
-
-static unsigned length(const struct queue *q, unsigned most_of_use)
-{
-	unsigned n = 0;
-
-	for (const struct scan *c = q->first; c && n < most_of_use; c = c->next)
-		n++;
-	return n;
-}
-
-/* That another worker would begin with: what must let others go first needs none. As many as could be
- * of use: more than workers there are not. */
-static unsigned count_waiting(struct scand *s)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < 4; i++) {
-		const struct queue *q = &s->scans->queue[i / 2][i % 2];
-
-		if (q->first && workers_turn(s, q->first))
-			n += length(q, WORKERS_MAX - n);
-	}
-	return n;
-}
-
 void scans_pump(struct scand *s)
 {
 	if (engine_state(s) != ENGINE_READY)
 		return;
-	while (serve_one(s, false) || serve_one(s, true))
+	while (turns_serve(s, &s->scans->turns, false) || turns_serve(s, &s->scans->turns, true))
 		;
-	workers_want(s, count_waiting(s));
+	workers_want(s, turns_waiting(s, &s->scans->turns));
 }
 
 /* -- ends -- */
@@ -535,12 +402,20 @@ static void fail(struct scand *s, struct scan *c, const char *why)
 	scans_finish(s, c, CONTENT_UNSCANNABLE, engine_generation(s), 0, why);
 }
 
+void scans_used(struct scand *s, const struct scan *c, int64_t ns)
+{
+	turns_used(&s->scans->turns, c->hold.owner, ns);
+}
+
+/* Behind those of its owner that never failed: it may take long once more. */
 void scans_worker_failed(struct scand *s, struct scan *c, const char *why)
 {
-	if (++c->failures >= FAILURES)
+	if (++c->failures >= FAILURES) {
 		fail(s, c, why);
-	else
-		scans_again(s, c, NEED_FRESH);
+		return;
+	}
+	c->need = NEED_FRESH;
+	push(s, c, false);
 }
 
 void scans_interrupted(struct scand *s, struct scan *c)
@@ -600,8 +475,7 @@ int scans_answered(struct scand *s, struct worker *w, uint64_t id, const Amp__Sc
 		return -1;
 	result = results[v->result];
 	note_work(s, w, c, v->ns);
-	w->scan = NULL;
-	c->worker = NULL;
+	worker_take_back(w);
 	w->state = WORKER_IDLE;
 	w->since_ns = amp_clock_monotonic();
 	/* After a conviction as well: what is in it was made to be looked at. */
@@ -629,9 +503,10 @@ struct cache_node *scans_oldest(const struct scand *s)
 /* What no worker has in hand is decided without. */
 static void end_waiting(struct scand *s)
 {
-	for (unsigned i = 0; i < 4; i++)
-		while (s->scans->queue[i / 2][i % 2].first)
-			deliver(s, s->scans->queue[i / 2][i % 2].first, NULL);
+	struct scan *c;
+
+	while ((c = turns_any(&s->scans->turns)))
+		deliver(s, c, NULL);
 }
 
 static void on_away(evutil_socket_t fd, short what, void *arg)
@@ -693,12 +568,7 @@ void scans_free(struct scand *s)
 			c->worker->scan = NULL;
 		scan_free(s, c);
 	}
-	while (s->scans->shares) { /* of readings */
-		struct copy_share *h = s->scans->shares;
-
-		s->scans->shares = h->next;
-		free(h);
-	}
+	turns_free(&s->scans->turns);
 	cache_free(&s->scans->by_sha);
 	if (s->scans->timer)
 		event_free(s->scans->timer);

@@ -1,10 +1,10 @@
 /*
- * ampscand/scan.h - what engine.c, scan.c and witness.c share: workers, scans,
- * and who calls whom.
+ * ampscand/scan.h - what engine.c, workers.c, scan.c, turns.c and witness.c
+ * share: workers, scans, and who calls whom.
  *
- *   scan.c (whose turn) -> engine.c (workers) -> scan.c (answers) -> witness.c -> judge
+ *   scan.c -> turns.c (whose turn) -> workers.c -> scan.c (answers) -> witness.c -> judge
  *
- * Private to these three.
+ * Private to these five.
  */
 #ifndef AMPSCAND_SCAN_H
 #define AMPSCAND_SCAN_H
@@ -97,6 +97,43 @@ struct scan {
 	unsigned opinions;
 };
 
+struct queue {
+	struct scan *first, *last;
+};
+
+/* What some copies take. */
+struct copy_use {
+	uint64_t bytes[2], asked[2]; /* small, large; of them, not there yet */
+	size_t copies, copies_asked;
+};
+
+/* Of files. Others than root are known while they have copies, or used more than their part. */
+struct owner {
+	struct owner *next; /* others: who used less comes first */
+	uid_t uid;
+	struct copy_use use;   /* others */
+	struct queue queue[2]; /* of events, of scans on demand */
+	int64_t used_ns;       /* others: time of workers, and what was given for the time before they came */
+};
+
+/* Zeroed: nothing waits. */
+struct turns {
+	struct owner root, *others;
+	bool others_next;
+	int64_t used_ns; /* by that one of the others who was served last, or the most of any such */
+};
+
+/* scan.c's. */
+struct scans {
+	struct cache by_sha;
+	struct turns turns;
+	uint64_t serial;
+	struct copy_use all, of_class[2], of_demand; /* others' files, root's */
+	int64_t read_ns; /* monotonic: a reading for a copy ended, or the first one began */
+	bool away;	 /* the engine is not there, and work waits for it a little */
+	struct event *timer;
+};
+
 /* The link to ampengine and what came over it. */
 struct engine {
 	struct amp_channel *channel; /* NULL: there is none now */
@@ -135,13 +172,16 @@ bool engine_says_ready(const struct scand *s);		/* starved or not */
 
 /* workers.c */
 unsigned workers_max(const struct scand *s);
-/* May it be begun with, were there a worker for it? */
-bool workers_turn(const struct scand *s, const struct scan *c);
+/* How many more may be begun with at once, were there workers: of root's files or others', of this owner. */
+unsigned workers_left(const struct scand *s, bool root, bool demand);
+unsigned workers_left_for(const struct scand *s, const struct owner *o);
 /* One that may take it now; NULL. */
 struct worker *workers_find(struct scand *s, const struct scan *c);
 void workers_send(struct worker *w, struct scan *c);
 /* Fresh ones are wanted for so many scans; makes room for one if there is none. */
 void workers_want(struct scand *s, unsigned waiting);
+/* What it had in hand is nobody's again, and its owner has used the time. NULL: nothing. */
+struct scan *worker_take_back(struct worker *w);
 void worker_retire(struct worker *w);
 void worker_kill(struct worker *w, enum worker_end end);
 void worker_put_case(struct worker *w);			     /* a case no longer rests on its word */
@@ -154,17 +194,34 @@ void workers_tick(struct scand *s);	       /* deadlines */
 unsigned workers_count(const struct scand *s); /* alive */
 
 /* scan.c */
+void scans_used(struct scand *s, const struct scan *c, int64_t ns); /* a worker had it so long */
 /* -1: that is no answer to what it was asked. */
 int scans_answered(struct scand *s, struct worker *w, uint64_t id, const Amp__ScanVerdict *v);
 void scans_worker_failed(struct scand *s, struct scan *c, const char *why);
 void scans_interrupted(struct scand *s, struct scan *c); /* its worker was killed by somebody else */
 void scans_link_lost(struct scand *s);			 /* with all workers */
 void scans_engine_changed(struct scand *s);
-struct cache_node *scans_oldest(const struct scand *s);			/* of all; follow ->newer */
-void scans_again(struct scand *s, struct scan *c, enum scan_need need); /* before all others */
+struct cache_node *scans_oldest(const struct scand *s); /* of all; follow ->newer */
+/* Before all others of its owner. */
+void scans_again(struct scand *s, struct scan *c, enum scan_need need);
 /* Its end: what is known now goes to all jobs that wait. */
 void scans_finish(struct scand *s, struct scan *c, enum content_result result, uint64_t generation,
 		  uint64_t worker, const char *name);
+
+/* turns.c */
+/* NULL: he has nothing here. Not for root. */
+struct owner *turns_find(const struct turns *t, uid_t uid);
+struct owner *turns_get(struct turns *t, uid_t uid);	       /* NULL: no memory */
+void turns_put(struct turns *t, struct owner *o);	       /* he has no copies any more, perhaps */
+void turns_used(struct turns *t, struct owner *o, int64_t ns); /* a worker was his for so long */
+void turns_push(struct turns *t, struct scan *c, bool front);
+void turns_pull(struct turns *t, struct scan *c); /* not queued: nothing */
+/* Gives one content to a worker. false: there is none that may be. */
+bool turns_serve(struct scand *s, struct turns *t, bool demand);
+/* How many workers what waits could have in hand beside those that are busy. */
+unsigned turns_waiting(struct scand *s, const struct turns *t);
+struct scan *turns_any(const struct turns *t); /* that waits; NULL: nothing does */
+void turns_free(struct turns *t);	       /* no scan is left */
 
 /* witness.c */
 /* A word more; decides the case or asks for another witness. */

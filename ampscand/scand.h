@@ -58,7 +58,7 @@ struct job;
 struct walk;
 struct content;
 struct scan;
-struct copy_share;
+struct owner;
 
 /* How an event ended; a scan on demand counts them. */
 enum outcome {
@@ -125,8 +125,8 @@ enum job_lane {
 
 /* Of the memory for copies: what one takes, there or asked for (scan.c). */
 struct copy_hold {
-	uint64_t size;		  /* 0: nothing */
-	struct copy_share *share; /* its owner's; NULL: root's, or nobody knows whose */
+	uint64_t size;	     /* 0: nothing */
+	struct owner *owner; /* NULL: root, or nobody knows who */
 	bool root, demand, asked;
 };
 

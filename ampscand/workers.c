@@ -122,21 +122,22 @@ void worker_kill(struct worker *w, enum worker_end end)
 	leave(w, end);
 }
 
-/* NULL: it had nothing in hand. */
-static struct scan *take_back(struct worker *w)
+struct scan *worker_take_back(struct worker *w)
 {
 	struct scan *c = w->scan;
 
 	w->scan = NULL;
-	if (c)
-		c->worker = NULL;
+	if (!c)
+		return NULL;
+	c->worker = NULL;
+	scans_used(w->scand, c, amp_clock_monotonic() - w->since_ns);
 	return c;
 }
 
 /* What it had in hand goes to another. */
 static void failed(struct worker *w, const char *why)
 {
-	struct scan *c = take_back(w);
+	struct scan *c = worker_take_back(w);
 
 	if (c)
 		scans_worker_failed(w->scand, c, why);
@@ -146,7 +147,7 @@ static void failed(struct worker *w, const char *why)
 static void died(struct worker *w, int signal)
 {
 	bool by_others = signal == SIGKILL && !w->killed;
-	struct scan *c = by_others ? take_back(w) : NULL;
+	struct scan *c = by_others ? worker_take_back(w) : NULL;
 
 	if (c)
 		scans_interrupted(w->scand, c);
@@ -313,41 +314,76 @@ static bool may_take(const struct scand *s, const struct worker *w, const struct
 	       has_share(w, c) && !has_said(c, w);
 }
 
-static unsigned busy(const struct scand *s, bool (*with)(const struct scan *c))
+/* With scans of that kind; what: as the kind needs it. */
+static unsigned busy(const struct scand *s, bool (*kind)(const struct scan *c, const void *what),
+		     const void *what)
 {
 	unsigned n = 0;
 
 	for (const struct worker *w = s->engine->workers; w; w = w->next)
-		n += w->state == WORKER_BUSY && w->scan && with(w->scan);
+		n += w->state == WORKER_BUSY && w->scan && kind(w->scan, what);
 	return n;
 }
 
-static bool of_demand(const struct scan *c)
+static bool of_demand(const struct scan *c, const void *what)
 {
+	(void)what;
 	return c->demand;
 }
 
-static bool of_others(const struct scan *c)
+static bool of_others(const struct scan *c, const void *what)
 {
+	(void)what;
 	return !c->for_root;
+}
+
+static bool of_owner(const struct scan *c, const void *what)
+{
+	return c->hold.owner == what;
+}
+
+/* Of so many workers all but some, and one at least. */
+static unsigned left_of(unsigned max, unsigned kept, unsigned used)
+{
+	unsigned most = max > kept ? max - kept : 1;
+
+	return most > used ? most - used : 0;
 }
 
 /* All but one for scans on demand, and one that never has others' files in hand: as long as there
  * are more than one. */
-bool workers_turn(const struct scand *s, const struct scan *c)
+unsigned workers_left(const struct scand *s, bool root, bool demand)
 {
-	unsigned max = workers_max(s);
+	unsigned max = workers_max(s), left = max;
 
-	if (c->demand && busy(s, of_demand) >= (max > 1 ? max - 1 : 1))
-		return false;
-	return c->for_root || max < 2 || busy(s, of_others) < max - 1;
+	if (demand)
+		left = left_of(max, 1, busy(s, of_demand, NULL));
+	if (!root && max > 1) {
+		unsigned others = left_of(max, 1, busy(s, of_others, NULL));
+
+		left = others < left ? others : left;
+	}
+	return left;
+}
+
+/* One more that never has files of one owner alone in hand, so that those on which it takes its time leave
+ * the other owners one. */
+unsigned workers_left_for(const struct scand *s, const struct owner *o)
+{
+	return left_of(workers_max(s), 2, busy(s, of_owner, o));
+}
+
+static bool has_turn(const struct scand *s, const struct scan *c)
+{
+	return workers_left(s, c->for_root, c->demand) > 0 &&
+	       (c->for_root || workers_left_for(s, c->hold.owner) > 0);
 }
 
 struct worker *workers_find(struct scand *s, const struct scan *c)
 {
 	struct worker *found = NULL;
 
-	if (!workers_turn(s, c))
+	if (!has_turn(s, c))
 		return NULL;
 	for (struct worker *w = s->engine->workers; w; w = w->next)
 		if (may_take(s, w, c) && (!found || found->state == WORKER_FRESH))

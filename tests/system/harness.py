@@ -27,7 +27,7 @@ import traceback
 
 BUILD = os.environ.get("AMP_BUILD", os.getcwd())
 USERS = {"amp-scan": 64901, "amp-read": 64902, "amp-cloud": 64903, "amp-quard": 64904, "amp-engine": 64905,
-         "amp-tester": 64910}
+         "amp-tester": 64910, "amp-other": 64911}
 GROUPS = dict(USERS, amp=64909)
 INSIDE = "AMP_TEST_INSIDE"
 # Bounds that users rely on, with five times room; an emulated machine needs more of it.

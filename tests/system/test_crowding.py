@@ -81,7 +81,7 @@ def case_copies_for_a_slow_engine_block_nobody():
         s.block(data, "Test.Crowding")
 
     def fill():
-        """Each keeps two workers for 15 s."""
+        """Each keeps a worker for 15 s."""
         for i in range(90):
             write("%s/slow-%d" % (top, i), b"AMP-TEST-LOOP %08d\n" % i + b"x" * 1000000)
 
@@ -106,10 +106,17 @@ def case_copies_for_a_slow_engine_block_nobody():
                 return  # as quick as that
             check(p.wait(harness.SOON * harness.SLOW) == -signal.SIGKILL, "it ran")
 
+        def infected_of_another():
+            path = top + "/infected-other"
+            check(harness.as_user("amp-other", lambda: write(path, harness.infected("other")) and 0) == 0)
+            s.wait_detected(path)
+
         waits_for_none(s, bound, "the user's", of_user)
         waits_for_none(s, bound, "the program's end", program)
         waits_for_none(s, 5 * bound, "root's infected file",
                        lambda: s.wait_detected(write(top + "/infected", harness.infected("crowd"))))
+        # One worker is left that this user's files do not get.
+        waits_for_none(s, 5 * bound, "another user's infected file", infected_of_another)
         check(s.counters().get("ampscand.judged.clean", 0) < 10, "clean without an answer")
     finally:
         s.cleanup()

@@ -30,7 +30,11 @@ tests_unit_test_quard_SOURCES = tests/unit/test_quard.c tests/unit/quardtest.h t
 tests_unit_test_quard_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_quard_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
 
-UNIT_TESTS += tests/unit/test_scan tests/unit/test_contents
+UNIT_TESTS += tests/unit/test_scan tests/unit/test_turns tests/unit/test_contents
+tests_unit_test_turns_SOURCES = tests/unit/test_turns.c tests/unit/enginetest.h tests/unit/quardtest.h \
+	tests/unit/scantest.h
+tests_unit_test_turns_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_turns_LDADD = ampscand/libampscand.a $(UNIT_LIBS)
 tests_unit_test_scan_SOURCES = tests/unit/test_scan.c tests/unit/enginetest.h tests/unit/quardtest.h \
 	tests/unit/scantest.h
 tests_unit_test_scan_CFLAGS = $(UNIT_CFLAGS)
