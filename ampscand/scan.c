@@ -404,7 +404,9 @@ static void fail(struct scand *s, struct scan *c, const char *why)
 
 void scans_used(struct scand *s, const struct scan *c, int64_t ns)
 {
-	turns_used(&s->scans->turns, c->hold.owner, ns);
+	/* What root has scanned of his must not make what happens to his files wait. */
+	if (!c->demand)
+		turns_used(&s->scans->turns, c->hold.owner, ns);
 }
 
 /* Behind those of its owner that never failed: it may take long once more. */

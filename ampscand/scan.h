@@ -63,6 +63,7 @@ struct worker {
 	int64_t since_ns;    /* in this state */
 	int64_t deadline_ns; /* BUSY, LEAVING; 0: told */
 	struct judged_file *judged;
+	unsigned noted; /* of them */
 };
 
 struct opinion {

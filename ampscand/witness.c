@@ -169,18 +169,9 @@ void witness_says(struct scand *s, struct scan *c, struct worker *w, enum conten
 
 /* -- words that are void -- */
 
-static unsigned noted(const struct worker *w)
-{
-	unsigned n = 0;
-
-	for (const struct judged_file *f = w->judged; f; f = f->next)
-		n++;
-	return n;
-}
-
 void witness_note(struct scan *c, struct worker *w)
 {
-	unsigned left = FILES_MAX - noted(w);
+	unsigned left = FILES_MAX - w->noted;
 
 	for (const struct job *j = c->jobs; j && left > 0; j = j->scan_next, left--) {
 		struct judged_file *f = j->apart ? NULL : calloc(1, sizeof(*f));
@@ -191,6 +182,7 @@ void witness_note(struct scan *c, struct worker *w)
 		f->path = j->first && j->first->path ? strdup(j->first->path) : NULL;
 		f->next = w->judged;
 		w->judged = f;
+		w->noted++;
 	}
 }
 
@@ -212,6 +204,7 @@ void witness_forget(struct worker *w)
 {
 	while (w->judged)
 		judged_free(take_first(&w->judged));
+	w->noted = 0;
 }
 
 /* Files that have such content, as the verdict cache knows them. */
@@ -257,6 +250,7 @@ static void judge_again(struct scand *s, struct worker *w, struct judged_file *a
 		intake_again(s, &f->file, f->path);
 		judged_free(f);
 	}
+	w->noted = 0;
 	while (also) {
 		f = take_first(&also);
 		if (verdicts_find(&s->verdicts, &f->file))
