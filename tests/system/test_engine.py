@@ -321,7 +321,7 @@ for i in range(n):
 
 
 def write_while(top, n, what, enough):
-    """n files, a tenth of them infected, while what() is done again and again, at least until enough(). What it said."""
+    """n files, a tenth of them infected, while what() is done again, at least until enough(): what it said."""
     os.makedirs(top)
     p = subprocess.Popen([sys.executable, "-c", WRITER, top, str(n), harness.BODY.decode()], stdin=subprocess.PIPE)
     said, turn, end = [], 0, time.monotonic() + 5 * harness.SOON

@@ -46,7 +46,7 @@ def begins(torn, line):
 
 
 def lines():
-    """Of all files; one that is no JSON is an error. A SIGKILL may leave the beginning of one, and it comes behind that."""
+    """Of all files; one that is no JSON is an error. A SIGKILL may leave the beginning of one, before it comes."""
     found, torn, torn_in_all = [], [], 0
     for line in suite.events_lines():
         try:

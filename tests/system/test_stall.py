@@ -295,7 +295,8 @@ def case_fifos_and_devices():
         fd = os.open(d + "/linked", os.O_RDONLY)
         check(os.read(fd, 100) == b"through the pipe", "what came through the FIFO")
         os.close(fd)
-        check(writer.stdout.readline() == b"written\n" and writer.wait(SOON) == 0, "the FIFO's writer: %r" % writer.poll())
+        check(writer.stdout.readline() == b"written\n" and writer.wait(SOON) == 0,
+              "the FIFO's writer: %r" % writer.poll())
     say("FIFOs and devices: dealt with in %.2f s, %d were not regular", took,
         suite.counters().get("ampscand.read.not_regular", 0))
 
