@@ -143,7 +143,7 @@ def kill_while_files_are_written():
         if enough:
             p.stdin.close()
         time.sleep(0.5 + rnd.random() * 0.4)
-        check(time.monotonic() < end + 3 * harness.SOON * harness.SLOW, "the writer hangs, or nobody comes: %r" % killed)
+        check(time.monotonic() < end + 3 * harness.SOON * harness.SLOW, "it hangs, or nobody comes: %r" % killed)
     worst = float(p.stdout.read())
     check(p.returncode == 0, "writer: %d" % p.returncode)
     check(worst < 5 * harness.SLOW, "one write took %.1f s" % worst)
