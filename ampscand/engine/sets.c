@@ -25,7 +25,7 @@
 #define BURY_MS	     20
 #define STEADY_NS    (60 * AMP_NS_PER_SEC)
 #define LEAVING_NS   (180 * AMP_NS_PER_SEC) /* longer than any scan may take */
-#define DYING_NS     (5 * AMP_NS_PER_SEC)   /* from SIGKILL to the end of all that a zygote forked */
+#define DYING_NS     (60 * AMP_NS_PER_SEC)  /* from SIGKILL until a full set's memory is given back */
 #define SAID_BATCH   64
 #define LAST_BATCHES 16			    /* more than the pair holds */
 #define LOAD_NS	     (600 * AMP_NS_PER_SEC) /* a full set takes a minute where memory and disk are slow */

@@ -845,6 +845,51 @@ static void test_zygote_leaves_others(void **state)
 	AWAIT(kill(other, 0) == -1); /* and nobody's child any more */
 }
 
+/* Dead, in the zygote's group, and not reaped by its parent before it is told to. */
+static void die_slowly(pid_t group, int told)
+{
+	pid_t pid = fork();
+	char byte;
+
+	if (pid == 0)
+		for (;;)
+			(void)poll(NULL, 0, 1000);
+	if (setpgid(pid, group) != 0 || write(told, "", 1) != 1 || read(told, &byte, 1) != 1)
+		_exit(1);
+	_exit(waitpid(pid, NULL, 0) == pid ? 0 : 1);
+}
+
+/* It takes its time where others have the processors: the room waits for it, and is none the worse. */
+static void test_zygote_is_long_in_dying(void **state)
+{
+	int pair[2];
+	pid_t group;
+	char byte;
+
+	(void)state;
+	start_ready();
+	stop_watching();
+	group = e.in_use->pid;
+	AWAIT(getpgid(group) == group);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	if (fork() == 0) {
+		close(pair[0]); /* it ends with us */
+		die_slowly(group, pair[1]);
+	}
+	close(pair[1]);
+	assert_int_equal(read(pair[0], &byte, 1), 1);
+	kill(group, SIGKILL);
+	AWAIT(heard.state == AMP__ENGINE_STATE__STATE__LOADING);
+	amp_clock_freeze(amp_clock_monotonic() + 40 * AMP_NS_PER_SEC, amp_clock_realtime());
+	assert_steady();
+	amp_clock_release();
+	assert_non_null(e.zygotes);
+	assert_null(e.loading); /* no more than two sets are in memory */
+	assert_int_equal(write(pair[0], "", 1), 1);
+	AWAIT(heard.generation == 2);
+	close(pair[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -871,6 +916,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_zygote_makes_no_workers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_zygote_does_not_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_zygote_leaves_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zygote_is_long_in_dying, setup, teardown),
 	};
 
 	if (amp_sha256_setup() != 0 || adapter_setup() != 0 ||
