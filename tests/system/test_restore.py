@@ -519,7 +519,8 @@ def case_two_gib():
     check(e["size"] == 2 * GIB and not os.path.exists(path), "entry: %r" % e)
     p = subprocess.Popen([suite.bin + "/ampcli", "--run-dir", suite.run, "quarantine", "restore", e["id"], "--json"],
                          stdout=subprocess.PIPE)
-    wait_for("its begin", lambda: "being restored" in restore("00000000-0000-4000-8000-000000000000")[1]["error"], pause=0)
+    nobody = "00000000-0000-4000-8000-000000000000"
+    wait_for("its begin", lambda: "being restored" in restore(nobody)[1].get("error", ""), pause=0)
     code, doc = suite.cli("quarantine", "delete", e["id"], "--yes")
     check(code != 0 and "being restored" in doc["error"], "deleted meanwhile: %d %r" % (code, doc))
     refused(e["id"], word="another entry is being restored")
