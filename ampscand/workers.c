@@ -331,10 +331,9 @@ static bool of_demand(const struct scan *c, const void *what)
 	return c->demand;
 }
 
-static bool of_others(const struct scan *c, const void *what)
+static bool of_class(const struct scan *c, const void *what)
 {
-	(void)what;
-	return !c->for_root;
+	return c->for_root == *(const bool *)what;
 }
 
 static bool of_owner(const struct scan *c, const void *what)
@@ -350,24 +349,23 @@ static unsigned left_of(unsigned max, unsigned kept, unsigned used)
 	return most > used ? most - used : 0;
 }
 
-/* All but one for scans on demand, and one that never has others' files in hand: as long as there
- * are more than one. */
+/*
+ * Files on which workers take their time must not keep everything else waiting. So root's files leave two
+ * workers to others', others' together leave one to root's, and scans on demand leave three to events: one
+ * more than a single owner's files do.
+ */
 unsigned workers_left(const struct scand *s, bool root, bool demand)
 {
-	unsigned max = workers_max(s), left = max;
+	unsigned max = workers_max(s), left, of_demands;
 
-	if (demand)
-		left = left_of(max, 1, busy(s, of_demand, NULL));
-	if (!root && max > 1) {
-		unsigned others = left_of(max, 1, busy(s, of_others, NULL));
-
-		left = others < left ? others : left;
-	}
-	return left;
+	left = left_of(max, root ? 2 : 1, busy(s, of_class, &root));
+	if (!demand)
+		return left;
+	of_demands = left_of(max, 3, busy(s, of_demand, NULL));
+	return of_demands < left ? of_demands : left;
 }
 
-/* One more that never has files of one owner alone in hand, so that those on which it takes its time leave
- * the other owners one. */
+/* Of others than root one leaves two, one of them to other owners. */
 unsigned workers_left_for(const struct scand *s, const struct owner *o)
 {
 	return left_of(workers_max(s), 2, busy(s, of_owner, o));

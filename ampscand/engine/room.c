@@ -24,8 +24,8 @@
 #define SIG_ROOT    "/sig"
 #define SLOT_ROOT   "/slot"
 #define SLOT_INODES 20000U /* members of an archive, twice */
-#define WORKERS_MIN 3U	   /* by the processors, and at most */
-#define WORKERS_FEW 8U
+#define WORKERS_MIN 4U	   /* by the processors, and at most */
+#define WORKERS_FEW 11U
 #define WORKERS_MAX ((ENGINE_ALIVE - 2U) / 2U)
 #define MEMORY_MIN  (UINT64_C(64) << 20)
 #define STATE_MAX   (AMP_MSG_MAX - sizeof(struct amp_wire_header) - 1024)
@@ -209,7 +209,7 @@ static unsigned workers_of(const Amp__Conf *conf)
 		amp_warn("engine_workers: %u are the most", WORKERS_MAX);
 	if (conf->engine_workers > 0)
 		return conf->engine_workers < WORKERS_MAX ? conf->engine_workers : WORKERS_MAX;
-	processors += 2; /* one that scans on demand leave to events, one that an owner leaves to others */
+	processors += 3; /* that are left to root, to other owners, to events: ampscand/workers.c */
 	if (processors < (long)WORKERS_MIN)
 		return WORKERS_MIN;
 	return processors < (long)WORKERS_FEW ? (unsigned)processors : WORKERS_FEW;

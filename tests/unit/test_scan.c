@@ -864,6 +864,26 @@ static void test_demand_turn(void **state)
 	fake_free(f);
 }
 
+/* Of the same owner's files events have a worker that scans on demand leave them. */
+static void test_demand_leaves(void **state)
+{
+	struct fake *f = fake_start(true);
+
+	(void)state;
+	fake_tell(f, AMP__ENGINE_STATE__STATE__READY, 5, "1.0");
+	f->g->each = f->g->owners = true;
+	for (uint64_t n = 44; n < 48; n++)
+		demand_read(f, n);
+	rig_until(f->g, &f->scans, 2);
+	rig_run(f->g, 20);
+	assert_int_equal(f->scans, 2);
+	f->g->content = 'C';
+	for (uint64_t n = 20; n < 25; n++)
+		rig_write(f->g, n, "name");
+	rig_until(f->g, &f->scans, 7);
+	fake_free(f);
+}
+
 /* In a worker's queue as well an event hurries it. */
 static void test_demand_hurried(void **state)
 {
@@ -1189,6 +1209,7 @@ int main(void)
 		cmocka_unit_test(test_demand_lane),
 		cmocka_unit_test(test_demand_waits),
 		cmocka_unit_test(test_demand_turn),
+		cmocka_unit_test(test_demand_leaves),
 		cmocka_unit_test(test_demand_hurried),
 		cmocka_unit_test(test_found),
 		cmocka_unit_test(test_definitions),

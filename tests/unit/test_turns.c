@@ -79,6 +79,20 @@ static void test_slow_files_leave_a_worker(void **state)
 	assert_int_equal(f->scans, 62);
 	assert_int_equal(f->g->s->occurrences, 10);
 	fake_free(f);
+	f = fake_of(4);
+	written(f, 0, 1, 10, 'S');
+	assert_int_equal(f->scans, 2);
+	written(f, A, 1, 20, 'C');
+	assert_int_equal(f->scans, 22);
+	fake_free(f);
+	/* Together others leave root one. */
+	f = fake_of(4);
+	for (uid_t uid = A; uid < A + 4; uid++)
+		written(f, uid, 1, 1, 'S');
+	assert_int_equal(f->scans, 3);
+	written(f, 0, 1, 20, 'C');
+	assert_int_equal(f->scans, 23);
+	fake_free(f);
 }
 
 /* One worker is there for others than root. Who used it long lets those go first who did not. */
