@@ -281,6 +281,7 @@ static int race_dir;
 static void swap_component(void)
 {
 	renameat2(race_dir, "real", race_dir, "evil", RENAME_EXCHANGE);
+	sched_yield();
 }
 
 /* A component is swapped with a link to the canary's directory: never gone through. */
