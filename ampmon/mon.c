@@ -404,14 +404,13 @@ static int watch_guard(struct mon *m)
 	return m->guard_gone ? event_add(m->guard_gone, NULL) : -1;
 }
 
-/* What came since start.c held it back is still to come. */
-static void let_sighup(void)
+void mon_mask_sighup(int how)
 {
 	sigset_t hup;
 
 	sigemptyset(&hup);
 	sigaddset(&hup, SIGHUP);
-	sigprocmask(SIG_UNBLOCK, &hup, NULL);
+	sigprocmask(how, &hup, NULL);
 }
 
 static int make_loop(struct mon *m)
@@ -429,7 +428,7 @@ static int make_loop(struct mon *m)
 	m->faults = mon_faults_new(mon_events_fault, m);
 	if (!m->tick || !m->feed || !m->sig_term || !m->sig_int || !m->sig_hup || !m->io || !m->faults)
 		return -1;
-	let_sighup();
+	mon_mask_sighup(SIG_UNBLOCK); /* what came since start.c held it back is still to come */
 	return mon_events_new(m);
 }
 

@@ -81,6 +81,8 @@ struct mon_start {
 
 /* --- mon.c: the life of ampmon. Returns the exit code. */
 int mon_run(const struct mon_start *s);
+/* SIG_BLOCK, SIG_UNBLOCK (sigprocmask(2)): until mon_run() can act on it it waits. */
+void mon_mask_sighup(int how);
 void mon_ready_check(struct mon *m); /* START to who is ready and has not had it, if it is time */
 /* events.json to an ampcloudd that is ready: at its start and after a rotation. */
 void mon_events_file_send(struct mon *m, struct mon_proc *cloud);

@@ -159,16 +159,6 @@ static int make_absolute(struct mon_conf *c)
 	return 0;
 }
 
-/* None may be lost, so it is not ignored: mon.c lets it through. */
-static void hold_sighup(void)
-{
-	sigset_t hup;
-
-	sigemptyset(&hup);
-	sigaddset(&hup, SIGHUP);
-	sigprocmask(SIG_BLOCK, &hup, NULL);
-}
-
 /*
  * ampmon died, and the guard has what it read itself at its start: what was
  * reloaded since is in the file alone. The run directory stays, since the lock
@@ -195,7 +185,7 @@ static int start(struct mon_start *s, const struct options *o)
 	int code, lock;
 
 	umask(0077);
-	hold_sighup();
+	mon_mask_sighup(SIG_BLOCK); /* none may be lost, so it is not ignored */
 	if (make_absolute(s->conf) != 0) {
 		mon_complain("%s: where this is cannot be told: %s", s->conf->path, strerror(errno));
 		mon_conf_free(s->conf);

@@ -3,9 +3,9 @@
  */
 #include "readtest.h"
 
-#include "ampscand/ampread/hash.h"
+#include "iohold.h"
 
-#include <semaphore.h>
+#include "ampscand/ampread/hash.h"
 
 #define WANT(name) AMP__READ_ITEM__WANT__##name
 #define S(name)	   AMP__READ_RESULT__STATUS__##name
@@ -265,38 +265,14 @@ static void test_changed(void **state)
 	assert_int_equal(out.status, S(CHANGED));
 }
 
-/* Keeps the I/O thread until it is let go, so that what is asked meanwhile is in hand for sure. */
-struct keeper {
-	struct amp_io_job job; /* first: a job is its keeper */
-	sem_t let_go;
-};
-
-static bool keep_thread(struct amp_io_job *job)
-{
-	sem_wait(&((struct keeper *)job)->let_go);
-	return true;
-}
-
-static void kept(struct amp_io_job *job)
-{
-	(void)job;
-}
-
-static void keep(struct rig *g, struct keeper *k)
-{
-	*k = (struct keeper){.job = {.run = keep_thread, .done = kept}};
-	assert_int_equal(sem_init(&k->let_go, 0, 0), 0);
-	amp_iothread_submit(g->io, &k->job);
-}
-
 /* Once so many are in hand. */
-static void let_go(struct rig *g, struct keeper *k, size_t in_hand)
+static void let_go(struct rig *g, struct io_hold *h, size_t in_hand)
 {
 	for (int i = 0; i < 30000 && amp_reader_in_hand(g->reader) < in_hand; i++)
 		rig_run(g, 2);
 	assert_int_equal(amp_reader_in_hand(g->reader), in_hand);
 	assert_int_equal(g->count, 0);
-	sem_post(&k->let_go);
+	io_let_go(h);
 }
 
 /* Bytes that take several turns; valgrind is thirty times slower. */
@@ -309,7 +285,7 @@ static off_t long_to_hash(void)
 static void test_turns(void **state)
 {
 	struct amp_handle big, small;
-	struct keeper k;
+	struct io_hold hold;
 	struct rig *g;
 	int fd;
 
@@ -322,12 +298,12 @@ static void test_turns(void **state)
 	rt_write("small", "abc", 3);
 	big = rt_handle(rt_path("big"));
 	small = rt_handle(rt_path("small"));
-	keep(g, &k);
+	io_hold(g->io, &hold);
 	for (uint64_t i = 0; i < 12; i++)
 		rig_ask(g, i, WANT(HASH), &big, 0, -1);
 	for (uint64_t i = 12; i < 100; i++)
 		rig_ask(g, i, WANT(HASH), &small, 0, -1);
-	let_go(g, &k, 100);
+	let_go(g, &hold, 100);
 	rig_until(g, &g->count, 88);
 	for (size_t i = 0; i < 88; i++) {
 		assert_true(g->results[i].job >= 12);
@@ -347,7 +323,7 @@ static void test_batch(void **state)
 	Amp__Handle wire = AMP__HANDLE__INIT;
 	Amp__Read ask = AMP__READ__INIT;
 	struct amp_handle h;
-	struct keeper k;
+	struct io_hold hold;
 	struct rig *g;
 
 	(void)state;
@@ -368,9 +344,9 @@ static void test_batch(void **state)
 	}
 	ask.items = list;
 	ask.n_items = AMP_READ_BATCH;
-	keep(g, &k);
+	io_hold(g->io, &hold);
 	assert_int_equal(amp_channel_send(g->scan, AMP_MSG_READ, 0, &ask.base, NULL, 0), 0);
-	let_go(g, &k, AMP_READ_BATCH);
+	let_go(g, &hold, AMP_READ_BATCH);
 	while (amp_iothread_busy(g->io)) /* all are done before the first is looked at */
 		usleep(1000);
 	rig_until(g, &g->count, AMP_READ_BATCH);
@@ -479,7 +455,7 @@ static void test_hostile(void **state)
 static void test_link_renewed(void **state)
 {
 	struct amp_handle big, small;
-	struct keeper k;
+	struct io_hold hold;
 	struct rig *g;
 	size_t i;
 	int fd;
@@ -493,10 +469,10 @@ static void test_link_renewed(void **state)
 	rt_write("small", "abc", 3);
 	big = rt_handle(rt_path("big"));
 	small = rt_handle(rt_path("small"));
-	keep(g, &k);
+	io_hold(g->io, &hold);
 	for (uint64_t n = 0; n < 20; n++)
 		rig_ask(g, n, WANT(HASH), &big, 0, -1);
-	let_go(g, &k, 20);
+	let_go(g, &hold, 20);
 	rig_link(g);
 	i = rig_result(g, WANT(HASH), &small, 0, -1);
 	assert_int_equal(i, 0);

@@ -3,9 +3,10 @@
  */
 #include "cloudtest.h"
 
+#include "iohold.h"
+
 #include "ampcloudd/history.h"
 
-#include <semaphore.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -281,33 +282,15 @@ static void test_client_gone(void **state)
 	teardown(b);
 }
 
-/* Keeps the I/O thread until it is let go, so that what is asked meanwhile is in hand for sure. */
-struct keeper {
-	struct amp_io_job job; /* first: a job is its keeper */
-	sem_t let_go;
-};
-
-static bool keep_thread(struct amp_io_job *job)
-{
-	sem_wait(&((struct keeper *)job)->let_go);
-	return true;
-}
-
-static void kept(struct amp_io_job *job)
-{
-	(void)job;
-}
-
 /* Two questions of a client are in hand, the others are told so; it is served again afterwards. */
 static void test_flood_waits_alone(void **state)
 {
 	struct bench *b = bench(10);
-	struct keeper k = {.job = {.run = keep_thread, .done = kept}};
+	struct io_hold hold;
 	Amp__CliHistory q = AMP__CLI_HISTORY__INIT;
 
 	(void)state;
-	assert_int_equal(sem_init(&k.let_go, 0, 0), 0);
-	amp_iothread_submit(b->io, &k.job);
+	io_hold(b->io, &hold);
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(amp_channel_send(b->client, AMP_MSG_CLI_HISTORY, 1, &q.base, NULL, 0), 0);
 	for (int i = 0; i < TURNS && b->errors < 3; i++)
@@ -315,7 +298,7 @@ static void test_flood_waits_alone(void **state)
 	assert_int_equal(b->errors, 3);
 	assert_int_equal(b->code, AMP__CLI_ERROR__CODE__NOT_NOW);
 	assert_int_equal(b->replies, 0);
-	sem_post(&k.let_go);
+	io_let_go(&hold);
 	for (int i = 0; i < TURNS && b->replies < 2; i++)
 		turn(b);
 	assert_int_equal(b->replies, 2);
@@ -323,7 +306,6 @@ static void test_flood_waits_alone(void **state)
 	ask(b, 2, &q);
 	assert_int_equal(b->n_entries, 10);
 	teardown(b);
-	sem_destroy(&k.let_go);
 }
 
 int main(void)
