@@ -17,6 +17,6 @@ tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/quartest.h
 tests_unit_test_keeper_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_keeper_LDADD = ampquard/libampquard.a $(UNIT_LIBS)
 UNIT_TESTS += tests/unit/test_hand
-tests_unit_test_hand_SOURCES = tests/unit/test_hand.c tests/unit/quartest.h
+tests_unit_test_hand_SOURCES = tests/unit/test_hand.c tests/unit/quartest.h tests/unit/procstat.h
 tests_unit_test_hand_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_hand_LDADD = ampquard/libampquard.a $(UNIT_LIBS)

@@ -8,6 +8,7 @@
 #include "ampquard/step.h"
 #include "clock.h"
 #include "log.h"
+#include "tests/unit/procstat.h"
 #include "tests/unit/skip.h"
 
 #include <linux/userfaultfd.h>
@@ -242,16 +243,9 @@ static pid_t hang(int dir, const char *name)
 
 static char state_of(pid_t pid)
 {
-	char path[64], line[512], *at;
-	FILE *f;
+	char line[PROCSTAT_SIZE];
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	assert_non_null(f);
-	assert_non_null(fgets(line, sizeof(line), f));
-	fclose(f);
-	at = strrchr(line, ')');
-	return at ? at[2] : '?';
+	return procstat_fields(pid, line)[0];
 }
 
 /* The hand has come to the file: it waits for the kernel, and for so long that it is for that. */

@@ -6,6 +6,7 @@
 
 #include "ampscand/scand.h"
 #include "ampscand/script.h"
+#include "tests/unit/procstat.h"
 #include "tests/unit/skip.h"
 
 #include <errno.h>
@@ -250,18 +251,11 @@ static void test_executed_after(void **state)
 /* Ticks of proc(5), field 22. */
 static int64_t start_ns(pid_t pid)
 {
-	char path[64], line[1024] = "", *at;
+	char line[PROCSTAT_SIZE];
+	const char *at = procstat_fields(pid, line);
 	unsigned long long ticks;
-	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	assert_non_null(f);
-	assert_non_null(fgets(line, sizeof(line), f));
-	fclose(f);
-	at = strrchr(line, ')');
-	assert_non_null(at);
-	for (int field = 2; field < 22; field++)
+	for (int field = 3; field < 22; field++)
 		at = strchr(at, ' ') + 1;
 	ticks = strtoull(at, NULL, 10);
 	return (int64_t)ticks * (1000000000 / sysconf(_SC_CLK_TCK));
