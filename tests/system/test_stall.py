@@ -177,9 +177,11 @@ signal.signal(signal.SIGIO, signal.SIG_IGN)
 held = []
 for i in range(count):
     path = "%s/leased-%d" % (d, i)
-    fd = os.open(path + ".new", os.O_RDWR | os.O_CREAT, 0o644)
+    fd = os.open(d, os.O_RDWR | os.O_TMPFILE, 0o644)
     os.write(fd, listed if i % 100 == 0 else b"leased %d" % i)
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    # It has a name when it has its lease: 100 ms after that a file is opened that nobody closed.
+    os.link("/proc/self/fd/%d" % fd, path + ".new", src_dir_fd=fd)  # linkat(2), which follows
     os.rename(path + ".new", path)   # an event for what can be opened by nobody
     held.append(fd)
     if i > 2500:                     # few in a buffer: each holds one
@@ -520,9 +522,10 @@ NAMER = r"""
 import fcntl, os, signal, sys
 d, count = sys.argv[1], int(sys.argv[2])
 signal.signal(signal.SIGIO, signal.SIG_IGN)
-fd = os.open(d + "/first", os.O_RDWR | os.O_CREAT, 0o644)
+fd = os.open(d, os.O_RDWR | os.O_TMPFILE, 0o644)
 os.write(fd, sys.stdin.buffer.read())
 fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+os.link("/proc/self/fd/%d" % fd, d + "/first", src_dir_fd=fd)  # nobody opens it before it has its lease
 for i in range(count):
     os.link(d + "/first", "%s/name-%d" % (d, i))
 print("done", flush=True)
