@@ -209,7 +209,8 @@ static void add_state(struct status *st, const struct mon *m)
 	r->last_scan = text(mon_sources_last_scan(m)[0] ? mon_sources_last_scan(m) : "none");
 	r->version = text(PACKAGE_VERSION);
 	r->host_id = text(m->state.host_id);
-	r->protected_ = m->started && mon_complete(m) && !mon_repair_pending(m->repair);
+	r->protected_ =
+		m->started && mon_watch_began(m->watch) && mon_complete(m) && !mon_repair_pending(m->repair);
 	r->jobs = mon_sources_jobs(m);
 }
 

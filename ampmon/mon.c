@@ -150,9 +150,10 @@ void mon_ready_check(struct mon *m)
 
 	if (m->stopping)
 		return;
-	if (!m->started && (mon_well(m) || late)) {
+	/* What is written from then on is seen: no file system waits for its mark any more. */
+	if (!m->started && ((mon_well(m) && mon_watch_began(m->watch)) || late)) {
 		if (late)
-			amp_warn("not every room is ready; those that are begin");
+			amp_warn("not every room is ready, or not every mark set; those that are begin");
 		m->started = true;
 		tell_ready(m);
 	}

@@ -100,12 +100,13 @@ static void catch_up(struct mon *m, const Amp__FileSystem *fs)
 	const struct mon_sources *src = m->sources;
 	int64_t age = since_start(m);
 
-	/* The first start of all does not read every file there is; what runs is judged. */
+	/* The first start of all does not read every file there is; what runs is judged. But who was
+	 * told that the suite runs may have written to what is marked later. */
 	if (fs->how == AMP__FILE_SYSTEM__HOW__BY_FD && src->fd_lost_since)
 		add_repair(m, fs, src->fd_lost_since, "ampscand died", true);
-	else if (m->first_start && age < START_NS)
+	else if (m->first_start && !m->started)
 		judge_running(m);
-	else if (!m->first_start && age < SLOW_MARK_NS)
+	else if (age < (m->first_start ? START_NS : SLOW_MARK_NS))
 		add_repair(m, fs, src->start_since, age < START_NS ? "start" : "mounted", true);
 	else
 		add_repair(m, fs, good_since(m, 0), "mounted", false);
@@ -179,6 +180,11 @@ static void fault_of(struct mon *m, unsigned number, bool raised, const char *de
 		mon_fault_raise(m->faults, number, "ampmon", detail);
 	else
 		mon_fault_clear(m->faults, number, "ampmon");
+}
+
+static void watch_began(void *arg)
+{
+	mon_ready_check(arg);
 }
 
 static void watch_fault(bool raised, const char *detail, void *arg)
@@ -501,7 +507,7 @@ static int make_memfd(struct mon_sources *src, unsigned count)
 int mon_sources_new(struct mon *m, char *err, size_t size)
 {
 	struct mon_watch_ops watch_ops = {
-		.filesystem = filesystem, .gone = gone, .fault = watch_fault, .arg = m};
+		.filesystem = filesystem, .gone = gone, .fault = watch_fault, .began = watch_began, .arg = m};
 	struct mon_repair_ops repair_ops = {.fault = repair_fault, .arg = m};
 	struct mon_kill_ops kill_ops = {
 		.killed = killed, .is_ours = is_ours, .each_ours = each_ours, .arg = m};

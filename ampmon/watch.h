@@ -25,6 +25,8 @@ struct mon_watch_ops {
 	void (*fault)(bool raised, const char *detail, void *arg);
 	/* mon_watch_fd_group() is there now (or another one): its reader is to get it. May be NULL. */
 	void (*fd_group)(void *arg);
+	/* mon_watch_began() has become true. May be NULL. */
+	void (*began)(void *arg);
 	void *arg;
 };
 
@@ -35,6 +37,8 @@ struct mon_watch *mon_watch_new(struct event_base *base, const struct mon_conf *
 void mon_watch_start(struct mon_watch *w);
 /* True when every file system of the table has been marked or refused. */
 bool mon_watch_settled(const struct mon_watch *w);
+/* True when that was so once. */
+bool mon_watch_began(const struct mon_watch *w);
 /* Configuration changed: other directories or types. */
 void mon_watch_reconfigure(struct mon_watch *w, const struct mon_conf *c);
 int mon_watch_handle_group(const struct mon_watch *w); /* fd, stays here */

@@ -54,6 +54,7 @@ struct mon_watch {
 	struct mount_table table;
 	struct watch_fs *list;
 	unsigned running;
+	bool began; /* was settled once */
 	bool fault_raised;
 	char fault_detail[512];
 	/* of the configuration */

@@ -119,8 +119,14 @@ void watch_jobs(struct mon_watch *w)
 	start_jobs(w, false);
 	if (!jobs_before_overlays(w))
 		start_jobs(w, true);
-	if (mon_watch_settled(w))
-		update_fault(w);
+	if (!mon_watch_settled(w))
+		return;
+	update_fault(w);
+	if (!w->began) {
+		w->began = true;
+		if (w->ops.began)
+			w->ops.began(w->ops.arg);
+	}
 }
 
 bool mon_watch_settled(const struct mon_watch *w)
@@ -129,6 +135,11 @@ bool mon_watch_settled(const struct mon_watch *w)
 		if (fs->wants_job || fs->job)
 			return false;
 	return true;
+}
+
+bool mon_watch_began(const struct mon_watch *w)
+{
+	return w->began;
 }
 
 static bool has_mark(const uint32_t *devices, size_t count, const struct watch_fs *fs)

@@ -8,6 +8,19 @@ import harness
 from harness import check, wait_for, write
 
 FILES = 400
+# Each mark comes so much later as a busy machine may have it.
+SLOW_MARK = r"""
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int fanotify_mark(int group, unsigned flags, uint64_t mask, int dir, const char *path)
+{
+	usleep(500000);
+	return (int)syscall(SYS_fanotify_mark, group, flags, mask, dir, path);
+}
+"""
 
 
 def content(i):
@@ -15,7 +28,8 @@ def content(i):
 
 
 def setup(base):
-    global suite, w
+    global suite, w, base_dir
+    base_dir = base
     w = harness.mount_tmpfs(base + "/w", "mode=1777")
     suite = harness.Suite(base, [w], mode="audit")
     suite.lists["blocked.list"] = ["%s Test.First.%d" % (harness.sha256(content(i)), i) for i in range(FILES)]
@@ -55,6 +69,41 @@ def case_a_good_moment_in_the_future_means_that_everything_is_looked_through():
         f.write("".join(("good_ns=%d" % 2**62 if l.startswith("good_ns=") else l) + "\n" for l in lines))
     suite.start()
     suite.wait_detected(path)
+
+
+def first_start(name, **environment):
+    """Of another suite, which watches w; what was written before is none of its business."""
+    global suite
+    suite.stop()
+    blocked = suite.lists["blocked.list"]
+    harness.let_age()
+    suite = harness.Suite(base_dir, [w], name=name, mode="audit")
+    suite.lists["blocked.list"] = blocked
+    suite.configure()
+    os.environ.update(environment)
+    try:
+        suite.start()
+    finally:
+        for key in environment:
+            del os.environ[key]
+
+
+def case_a_file_system_that_is_mounted_in_the_first_moments():
+    """What is written there before it is marked is looked for."""
+    first_start("mounted")
+    path = write(harness.mount_tmpfs(w + "/mounted") + "/soon", content(1))
+    suite.wait_detected(path)
+    suite.wait_idle()
+    check(len(suite.detections()) == 1, "more than that: %r" % suite.detections())
+
+
+def case_ready_means_marked():
+    """Nothing is said to be protected that nobody watches yet."""
+    harness.compile_c(SLOW_MARK, base_dir + "/slow-mark.so", "-shared", "-fPIC")
+    first_start("slow-mark", LD_PRELOAD=base_dir + "/slow-mark.so")
+    path = write(w + "/as-soon-as-it-is-ready", content(2))
+    row = suite.wait_detected(path)[0]
+    check(row["process"] and row["process"]["pid"] == os.getpid(), "by no event: %r" % row)
 
 
 harness.main(globals())
