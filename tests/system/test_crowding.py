@@ -173,11 +173,13 @@ def case_what_is_cut_after_it_was_judged_is_looked_at_when_it_is_executed():
     path = e + "/cut"
     data = harness.program_bytes("cut")
 
-    def run():
+    def judged():
         write(path, data + b"and more", 0o755)
         time.sleep(1.5)
         subprocess.run([path, "0"])
         subprocess.run([path, "0"])
+
+    def run():
         os.truncate(path, len(data))
         p = subprocess.Popen([path, "60"])
         try:
@@ -186,6 +188,8 @@ def case_what_is_cut_after_it_was_judged_is_looked_at_when_it_is_executed():
             p.kill()
             return 2
 
+    check(harness.as_user("amp-tester", judged) == 0)
+    suite.wait_idle()  # else one of these is read only when it is cut, and it is taken before it is executed
     check(harness.as_user("amp-tester", run) == 0, "it ran")
     check(suite.wait_detected(path), "no record")
 
