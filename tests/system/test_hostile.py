@@ -397,8 +397,13 @@ def case_faults_raised_and_cleared_in_turn():
             stage.send("ampmon", message(wire.FAULT, fault(16, raised)))
     stage.expect_replaced("ampmon", before, "it raises and clears faults too often")
     stage.restore()
-    rows = [r for r in suite.history("fault_raised") if "16 " in r["detail"] and "(ampread)" in r["detail"]]
-    check(len(rows) == 60, "%d rows" % len(rows))
+
+    def rows():
+        return [r for r in suite.history("fault_raised") if "16 " in r["detail"] and "(ampread)" in r["detail"]]
+
+    # ampmon has 16 of them under way at a time.
+    wait_for("all of them to be committed", lambda: len(rows()) >= 60)
+    check(len(rows()) == 60, "%d rows" % len(rows()))
 
 
 def case_events_that_flood():
