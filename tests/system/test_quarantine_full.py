@@ -64,7 +64,8 @@ for _ in range(1000):
 else:
     sys.exit(1)
 print("held", flush=True)
-time.sleep(600)
+while True:
+    signal.pause()
 """
 
 
