@@ -44,7 +44,7 @@ static struct mon_watch *w;
 static struct mon_conf conf;
 static char *dirs[4], *types[4];
 static struct seen told[MAX], each[MAX];
-static size_t told_count, each_count, gone_count, raised, cleared, groups;
+static size_t told_count, each_count, gone_count, raised, cleared, groups, began;
 static uint64_t gone_fsid;
 static char fault_detail[512];
 static char err[256];
@@ -91,6 +91,13 @@ static void on_group(void *arg)
 {
 	(void)arg;
 	groups++;
+}
+
+static void on_began(void *arg)
+{
+	(void)arg;
+	assert_true(mon_watch_settled(w));
+	began++;
 }
 
 static void on_each(const Amp__FileSystem *fs, void *arg)
@@ -149,14 +156,17 @@ static int group_teardown(void **state)
 	return 0;
 }
 
-static const struct mon_watch_ops ops = {
-	.filesystem = on_filesystem, .gone = on_gone, .fault = on_fault, .fd_group = on_group};
+static const struct mon_watch_ops ops = {.filesystem = on_filesystem,
+					 .gone = on_gone,
+					 .fault = on_fault,
+					 .fd_group = on_group,
+					 .began = on_began};
 
 static void start(void **state)
 {
 	if (!*state)
 		SKIP_WITHOUT("root and a mount namespace");
-	told_count = gone_count = raised = cleared = groups = 0;
+	told_count = gone_count = raised = cleared = groups = began = 0;
 	memset(told, 0, sizeof(told));
 	base = event_base_new();
 	conf.watch = dirs;
@@ -167,8 +177,10 @@ static void start(void **state)
 	if (!w)
 		print_message("%s\n", err);
 	assert_non_null(w);
+	assert_false(mon_watch_began(w));
 	mon_watch_start(w);
 	spin(0);
+	assert_true(mon_watch_began(w));
 }
 
 static int defaults(void **state)
@@ -188,8 +200,10 @@ static int defaults(void **state)
 static int end(void **state)
 {
 	(void)state;
-	if (w)
+	if (w) {
+		assert_int_equal(began, 1); /* whatever was mounted later */
 		mon_watch_free(w);
+	}
 	if (base)
 		event_base_free(base);
 	w = NULL;
