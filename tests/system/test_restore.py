@@ -520,8 +520,8 @@ def case_two_gib():
     check(e["size"] == 2 * GIB and not os.path.exists(path), "entry: %r" % e)
     # It is not over while it is asked about, however soon it could be: an ampscand that says nothing is waited for.
     with still.stopped(suite.pids()["ampscand"]):
-        p = subprocess.Popen([suite.bin + "/ampcli", "--run-dir", suite.run, "quarantine", "restore", e["id"], "--json"],
-                             stdout=subprocess.PIPE)
+        p = subprocess.Popen([suite.bin + "/ampcli", "--run-dir", suite.run, "quarantine", "restore", e["id"],
+                              "--json"], stdout=subprocess.PIPE)
         nobody = "00000000-0000-4000-8000-000000000000"
         wait_for("its begin", lambda: "being restored" in restore(nobody)[1].get("error", ""), pause=0)
         code, doc = suite.cli("quarantine", "delete", e["id"], "--yes")
