@@ -454,7 +454,7 @@ class Suite:
             except OSError:
                 continue
             comm, rest = _stat(pid)
-            if os.path.dirname(exe) == self.bin and rest[0] not in "?XZ":
+            if os.path.dirname(exe) == self.bin and not _has_ended(rest):
                 names[pid], comms[pid], parents[pid] = os.path.basename(exe), comm, int(rest[1])
         found, hands, engines = {}, {}, {}
         for pid, name in names.items():
@@ -495,6 +495,9 @@ def _literal(value):
     return '"%s"' % value
 
 
+PENDING = 31 - 3  # among the fields after the name: signals that wait for its first thread, proc(5)
+
+
 def _stat(pid):
     """(name, fields after it)"""
     try:
@@ -503,6 +506,12 @@ def _stat(pid):
             return head.split("(", 1)[1], rest.split()
     except OSError:
         return "", ["?", "0"]
+
+
+def _has_ended(rest):
+    """Also who was killed and had no processor since (the last ampread, of nice 19, may be long in getting one)."""
+    killed = 1 << signal.SIGKILL - 1
+    return rest[0] in "?XZ" or bool(int(rest[PENDING]) & killed)
 
 
 def _comm(pid):
