@@ -22,7 +22,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MARGIN_NS    (2 * AMP_NS_PER_SEC) /* before the last good moment */
+/* Before the last good moment. FAT tells times in twos of seconds, by a clock that may be a tick late. */
+#define MARGIN_NS    (2 * AMP_NS_PER_SEC + AMP_NS_PER_SEC / 10)
 #define START_NS     (5 * AMP_NS_PER_SEC) /* what is marked later was mounted later */
 #define SLOW_MARK_NS (60 * AMP_NS_PER_SEC)
 #define STORE_NS     (10 * AMP_NS_PER_SEC)
