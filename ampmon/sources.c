@@ -63,9 +63,14 @@ static struct mon_proc *scand(const struct mon *m)
 
 /* --- repairs -------------------------------------------------------------- */
 
+static int64_t less_margin(int64_t ns, int64_t never)
+{
+	return ns > MARGIN_NS ? ns - MARGIN_NS : never;
+}
+
 static int64_t good_since(const struct mon *m, int64_t never)
 {
-	return m->state.good_ns > MARGIN_NS ? m->state.good_ns - MARGIN_NS : never;
+	return less_margin(m->state.good_ns, never);
 }
 
 static void add_repair(struct mon *m, const Amp__FileSystem *fs, int64_t since, const char *reason,
@@ -94,13 +99,16 @@ static int64_t since_start(const struct mon *m)
 /*
  * What is marked anew may have changed while nobody looked. A slow mark may
  * come when the good moment has gone on without it: what was there at the
- * start is repaired from the moment that was stored then.
+ * start is repaired from the moment that was stored then, what came later
+ * from when it came.
  */
-static void catch_up(struct mon *m, const Amp__FileSystem *fs)
+static void catch_up(struct mon *m, const Amp__FileSystem *fs, int64_t unmarked_ns)
 {
 	const struct mon_sources *src = m->sources;
-	int64_t age = since_start(m);
+	int64_t age = since_start(m), from_ns = m->state.good_ns;
 
+	if (unmarked_ns && unmarked_ns < from_ns)
+		from_ns = unmarked_ns;
 	/* The first start of all does not read every file there is; what runs is judged. But who was
 	 * told that the suite runs may have written to what is marked later. */
 	if (fs->how == AMP__FILE_SYSTEM__HOW__BY_FD && src->fd_lost_since)
@@ -110,7 +118,7 @@ static void catch_up(struct mon *m, const Amp__FileSystem *fs)
 	else if (age < (m->first_start ? START_NS : SLOW_MARK_NS))
 		add_repair(m, fs, src->start_since, age < START_NS ? "start" : "mounted", true);
 	else
-		add_repair(m, fs, good_since(m, 0), "mounted", false);
+		add_repair(m, fs, less_margin(from_ns, 0), "mounted", false);
 }
 
 /* --- what the watch tells -------------------------------------------------- */
@@ -143,7 +151,7 @@ static void send_filesystem(const Amp__FileSystem *fs, void *arg)
 		mon_proc_send(p, AMP_MSG_FILESYSTEM, &fs->base, NULL, 0);
 }
 
-static void filesystem(const Amp__FileSystem *fs, bool fresh, void *arg)
+static void filesystem(const Amp__FileSystem *fs, bool fresh, int64_t unmarked_ns, void *arg)
 {
 	struct mon *m = arg;
 	struct mon_proc *p = scand(m);
@@ -153,7 +161,7 @@ static void filesystem(const Amp__FileSystem *fs, bool fresh, void *arg)
 		send_filesystem(fs, p);
 	}
 	if (fresh && fs->how != AMP__FILE_SYSTEM__HOW__NOT_WATCHED)
-		catch_up(m, fs);
+		catch_up(m, fs, unmarked_ns);
 }
 
 static void check_repairs_done(struct mon *m)
@@ -371,7 +379,7 @@ static void repair_missed(struct mon *m)
 
 	if (!m->sources->missed_ns)
 		return;
-	r.since_ns = m->sources->missed_ns > MARGIN_NS ? m->sources->missed_ns - MARGIN_NS : 0;
+	r.since_ns = less_margin(m->sources->missed_ns, 0);
 	r.reason = reason;
 	m->sources->missed_ns = 0;
 	(void)mon_sources_repair_wanted(m, &r);

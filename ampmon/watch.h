@@ -18,8 +18,9 @@ struct mon_watch;
 
 struct mon_watch_ops {
 	/* New, or changed (mount point, how). Valid during the call. fresh: just marked, so
-	 * what happened before is to be repaired. */
-	void (*filesystem)(const Amp__FileSystem *fs, bool fresh, void *arg);
+	 * what happened before is to be repaired; unmarked_ns (realtime): it was there without a
+	 * mark from then on, 0: not known. */
+	void (*filesystem)(const Amp__FileSystem *fs, bool fresh, int64_t unmarked_ns, void *arg);
 	void (*gone)(uint64_t fsid, void *arg);
 	/* Faults NOT_WATCHED come up or clear. */
 	void (*fault)(bool raised, const char *detail, void *arg);

@@ -133,7 +133,7 @@ void watchfs_report(struct watch_fs *fs, bool fresh)
 	}
 	fs->reported = true;
 	watchfs_fill(fs, &wire, &ways);
-	fs->watch->ops.filesystem(&wire, fresh, fs->watch->ops.arg);
+	fs->watch->ops.filesystem(&wire, fresh, fs->unmarked_ns, fs->watch->ops.arg);
 	free(ways);
 }
 
@@ -433,6 +433,7 @@ static void now_marked(struct watch_fs *fs, const struct mark_candidate *c, cons
 	watchfs_refresh_scope(fs, &wider);
 	set_why(fs, false, fs->by_fd ? fd_reason(fs) : "");
 	watchfs_report(fs, fresh);
+	fs->unmarked_ns = 0;
 }
 
 void watchfs_not_watched(struct watch_fs *fs, bool faulty, const char *why)
@@ -448,6 +449,7 @@ static void now_covered(struct watch_fs *fs, const struct mark_candidate *c)
 	take_place(fs, c);
 	fs->partial = false;
 	fs->covered = true;
+	fs->unmarked_ns = 0;
 }
 
 static void refused(struct watch_fs *fs, const struct mark_candidate *c, int error)

@@ -34,6 +34,7 @@ struct watch_fs {
 	bool reported; /* filesystem() was called with fsid */
 	bool alias;    /* fsid is another's: never reported */
 	bool faulty;
+	int64_t unmarked_ns; /* realtime: was first seen to be wanted and without a mark; 0: is not so */
 	int mount_id;
 	char *point; /* NULL: none */
 	bool partial;

@@ -10,6 +10,7 @@
  */
 #include "watchfs.h"
 
+#include "clock.h"
 #include "log.h"
 
 #include <errno.h>
@@ -268,6 +269,7 @@ static void leave_out(struct watch_fs *fs, bool faulty, const char *why)
 		watchfs_unmark(fs, fs->by_fd);
 	}
 	fs->wants_job = false;
+	fs->unmarked_ns = 0;
 	watchfs_not_watched(fs, faulty, why);
 	watchfs_set_point(fs, e ? e->point : NULL);
 	fs->mount_id = -1;
@@ -305,6 +307,8 @@ static void check_fs(struct watch_fs *fs)
 	} else if (!as_known(w, fs)) {
 		if (!fs->marked && !watchfs_overlay(fs))
 			fs->by_fd = false;
+		if (!fs->marked && !fs->unmarked_ns)
+			fs->unmarked_ns = amp_clock_realtime();
 		fs->wants_job = any_usable(w, fs);
 		if (!fs->wants_job)
 			watchfs_hidden(fs);

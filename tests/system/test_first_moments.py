@@ -8,16 +8,25 @@ import harness
 from harness import check, wait_for, write
 
 FILES = 400
-# Each mark comes so much later as a busy machine may have it.
+NOT_WATCHED = 7  # a fault
+# Each mark comes so many milliseconds later as the file says, as a busy machine may have it.
 SLOW_MARK = r"""
 #define _GNU_SOURCE
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 int fanotify_mark(int group, unsigned flags, uint64_t mask, int dir, const char *path)
 {
-	usleep(500000);
+	FILE *f = fopen(getenv("MARK_DELAY"), "r");
+	unsigned ms = 0;
+
+	if (f && fscanf(f, "%u", &ms) == 1)
+		usleep(ms * 1000);
+	if (f)
+		fclose(f);
 	return (int)syscall(SYS_fanotify_mark, group, flags, mask, dir, path);
 }
 """
@@ -97,13 +106,34 @@ def case_a_file_system_that_is_mounted_in_the_first_moments():
     check(len(suite.detections()) == 1, "more than that: %r" % suite.detections())
 
 
+def start_with_slow_marks(name, ms):
+    library, delay = base_dir + "/slow-mark.so", base_dir + "/mark-delay"
+    harness.compile_c(SLOW_MARK, library, "-shared", "-fPIC")
+    write(delay, b"%d" % ms)
+    first_start(name, LD_PRELOAD=library, MARK_DELAY=delay)
+    return delay
+
+
 def case_ready_means_marked():
     """Nothing is said to be protected that nobody watches yet."""
-    harness.compile_c(SLOW_MARK, base_dir + "/slow-mark.so", "-shared", "-fPIC")
-    first_start("slow-mark", LD_PRELOAD=base_dir + "/slow-mark.so")
+    start_with_slow_marks("slow-mark", 500)
     path = write(w + "/as-soon-as-it-is-ready", content(2))
     row = suite.wait_detected(path)[0]
     check(row["process"] and row["process"]["pid"] == os.getpid(), "by no event: %r" % row)
+
+
+def case_a_mark_that_comes_late():
+    """What was written between a mount and its mark is looked for, though all else is judged long since."""
+    delay = start_with_slow_marks("late-mark", 0)
+    time.sleep(6)  # the first moments are over
+    write(delay, b"20000")
+    path = write(harness.mount_tmpfs(w + "/late") + "/soon", content(3))
+    wait_for("the fault", lambda: suite.fault(NOT_WATCHED))
+    time.sleep(3)  # no repair goes so far back of itself
+    write(delay, b"0")
+    harness.mount_tmpfs(w + "/another")  # who could not be marked has another try
+    suite.wait_detected(path)
+    wait_for("the fault to clear", lambda: not suite.fault(NOT_WATCHED))
 
 
 harness.main(globals())

@@ -4,6 +4,7 @@
  */
 #include "ampmon/marks.h"
 #include "ampmon/watch.h"
+#include "clock.h"
 #include "proto/types.h"
 
 #include <errno.h>
@@ -37,6 +38,7 @@ struct seen {
 	char type[32], point[256], why[200], watch[256];
 	size_t watches;
 	bool fresh, partial;
+	int64_t unmarked_ns;
 };
 
 static struct event_base *base;
@@ -65,12 +67,13 @@ static void copy(struct seen *s, const Amp__FileSystem *fs)
 			 (const char *)fs->watch[0].data);
 }
 
-static void on_filesystem(const Amp__FileSystem *fs, bool fresh, void *arg)
+static void on_filesystem(const Amp__FileSystem *fs, bool fresh, int64_t unmarked_ns, void *arg)
 {
 	(void)arg;
 	assert_true(told_count < MAX);
 	copy(&told[told_count], fs);
-	told[told_count++].fresh = fresh;
+	told[told_count].fresh = fresh;
+	told[told_count++].unmarked_ns = unmarked_ns;
 }
 
 static void on_gone(uint64_t fsid, void *arg)
@@ -274,13 +277,16 @@ static void marks_by_handle(void **state)
 static void follows_mounts(void **state)
 {
 	uint64_t fsid;
+	int64_t before;
 
 	start(state);
+	before = amp_clock_realtime();
 	mount_tmpfs(TOP "/a");
 	fsid = fsid_of(TOP "/a");
 	spin(300);
 	assert_int_equal(told_count, 2);
 	assert_true(told[1].fresh && told[1].fsid == fsid);
+	assert_in_range(told[1].unmarked_ns, before, amp_clock_realtime());
 	assert_string_equal(told[1].point, TOP "/a");
 	assert_string_equal(told[1].watch, TOP);
 	assert_int_equal(umount2(TOP "/a", 0), 0); /* nothing of ours holds it */
@@ -354,6 +360,35 @@ static void hidden_and_moved(void **state)
 	assert_int_equal(told_count, 5);
 	assert_true(told[4].partial);
 	assert_string_equal(told[4].point, "");
+}
+
+/* From when it was there, not from when it could be marked. */
+static void hidden_at_first(void **state)
+{
+	uint64_t fsid;
+	int64_t begin;
+
+	if (!*state)
+		SKIP_WITHOUT("root and a mount namespace");
+	mount_tmpfs(TOP "/a");
+	fsid = fsid_of(TOP "/a");
+	mount_tmpfs(TOP "/a");
+	start(state);
+	assert_int_equal(told_count, 2);
+	begin = amp_clock_realtime();
+	mount_tmpfs(TOP "/b"); /* passes that come by leave it alone */
+	spin(300);
+	assert_int_equal(told_count, 3);
+	assert_int_equal(umount2(TOP "/a", 0), 0);
+	spin(300);
+	assert_int_equal(told_count, 4);
+	assert_true(told[3].fresh && told[3].fsid == fsid);
+	assert_in_range(told[3].unmarked_ns, 1, begin);
+	assert_int_equal(umount2(TOP "/a", 0), 0);
+	mount_tmpfs(TOP "/a"); /* another one, perhaps of the same number */
+	spin(300);
+	assert_int_equal(told_count, 5);
+	assert_true(told[4].fresh && told[4].unmarked_ns > begin);
 }
 
 static void partial_mount(void **state)
@@ -642,6 +677,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(replaced_between_two_looks, defaults, end),
 		cmocka_unit_test_setup_teardown(unrelated_changes_say_nothing, defaults, end),
 		cmocka_unit_test_setup_teardown(hidden_and_moved, defaults, end),
+		cmocka_unit_test_setup_teardown(hidden_at_first, defaults, end),
 		cmocka_unit_test_setup_teardown(partial_mount, defaults, end),
 		cmocka_unit_test_setup_teardown(other_directories, defaults, end),
 		cmocka_unit_test_setup_teardown(by_descriptor, defaults, end),
