@@ -509,9 +509,10 @@ def _stat(pid):
 
 
 def _has_ended(rest):
-    """Also who was killed and had no processor since (the last ampread, of nice 19, may be long in getting one)."""
+    """Also who was killed and had no processor since (the last ampread, of nice 19, may be long in getting one); but
+    not who hangs in the kernel."""
     killed = 1 << signal.SIGKILL - 1
-    return rest[0] in "?XZ" or bool(int(rest[PENDING]) & killed)
+    return rest[0] in "?XZ" or (rest[0] == "R" and bool(int(rest[PENDING]) & killed))
 
 
 def _comm(pid):
