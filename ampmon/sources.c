@@ -44,6 +44,7 @@ struct mon_sources {
 	int64_t fd_lost_since; /* the fd group went with an ampscand: repair from here; 0: never */
 	int64_t start_since;   /* good moment stored by our predecessor, less the margin */
 	int64_t born_ns;       /* realtime */
+	int64_t looked_ns;     /* realtime: end of the first look at what is mounted */
 	int64_t start_ns;      /* monotonic: START, 0: not yet */
 	int64_t concluded_ns, stored_ns;
 	int64_t missed_ns; /* since then ampscand decided without the engine; 0: no */
@@ -96,29 +97,41 @@ static int64_t since_start(const struct mon *m)
 	return m->sources->start_ns == 0 ? 0 : amp_clock_monotonic() - m->sources->start_ns;
 }
 
+/* The good moment goes on without what has no mark. */
+static int64_t unseen_since(const struct mon *m, int64_t unmarked_ns)
+{
+	int64_t good_ns = m->state.good_ns;
+
+	return less_margin(unmarked_ns && unmarked_ns < good_ns ? unmarked_ns : good_ns, 0);
+}
+
+static bool was_there_at_start(const struct mon_sources *src, int64_t unmarked_ns)
+{
+	return unmarked_ns && unmarked_ns <= src->looked_ns;
+}
+
 /*
- * What is marked anew may have changed while nobody looked. A slow mark may
- * come when the good moment has gone on without it: what was there at the
- * start is repaired from the moment that was stored then, what came later
- * from when it came.
+ * What is marked anew may have changed while nobody looked: what was there at
+ * the start (or may have been: mounts come in one by one then) since the moment
+ * that was stored before, what came later since it came.
  */
 static void catch_up(struct mon *m, const Amp__FileSystem *fs, int64_t unmarked_ns)
 {
 	const struct mon_sources *src = m->sources;
-	int64_t age = since_start(m), from_ns = m->state.good_ns;
+	int64_t age = since_start(m), since = unseen_since(m, unmarked_ns);
+	bool late = unmarked_ns && amp_clock_realtime() - unmarked_ns > MARGIN_NS;
 
-	if (unmarked_ns && unmarked_ns < from_ns)
-		from_ns = unmarked_ns;
 	/* The first start of all does not read every file there is; what runs is judged. But who was
 	 * told that the suite runs may have written to what is marked later. */
 	if (fs->how == AMP__FILE_SYSTEM__HOW__BY_FD && src->fd_lost_since)
-		add_repair(m, fs, src->fd_lost_since, "ampscand died", true);
+		add_repair(m, fs, since < src->fd_lost_since ? since : src->fd_lost_since, "ampscand died",
+			   true);
 	else if (m->first_start && !m->started)
 		judge_running(m);
-	else if (age < (m->first_start ? START_NS : SLOW_MARK_NS))
+	else if (!m->first_start && (age < SLOW_MARK_NS || was_there_at_start(src, unmarked_ns)))
 		add_repair(m, fs, src->start_since, age < START_NS ? "start" : "mounted", true);
 	else
-		add_repair(m, fs, less_margin(from_ns, 0), "mounted", false);
+		add_repair(m, fs, since, "mounted", late);
 }
 
 /* --- what the watch tells -------------------------------------------------- */
@@ -548,6 +561,7 @@ int mon_sources_new(struct mon *m, char *err, size_t size)
 void mon_sources_start(struct mon *m)
 {
 	mon_watch_start(m->watch);
+	m->sources->looked_ns = amp_clock_realtime();
 }
 
 void mon_sources_free(struct mon *m)

@@ -4,6 +4,7 @@
  */
 #include "watchfs.h"
 
+#include "clock.h"
 #include "log.h"
 #include "proto/types.h"
 
@@ -439,6 +440,8 @@ static void now_marked(struct watch_fs *fs, const struct mark_candidate *c, cons
 void watchfs_not_watched(struct watch_fs *fs, bool faulty, const char *why)
 {
 	watchfs_gone(fs);
+	if (fs->marked)
+		fs->unmarked_ns = amp_clock_realtime();
 	fs->marked = fs->covered = fs->alias = fs->partial = false;
 	set_why(fs, faulty, why);
 }

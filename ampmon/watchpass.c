@@ -269,8 +269,8 @@ static void leave_out(struct watch_fs *fs, bool faulty, const char *why)
 		watchfs_unmark(fs, fs->by_fd);
 	}
 	fs->wants_job = false;
-	fs->unmarked_ns = 0;
 	watchfs_not_watched(fs, faulty, why);
+	fs->unmarked_ns = 0;
 	watchfs_set_point(fs, e ? e->point : NULL);
 	fs->mount_id = -1;
 }

@@ -136,4 +136,25 @@ def case_a_mark_that_comes_late():
     wait_for("the fault to clear", lambda: not suite.fault(NOT_WATCHED))
 
 
+def case_a_file_system_that_does_not_answer_for_a_minute():
+    """What was written there while nothing ran is looked for when it is marked at last."""
+    delay = start_with_slow_marks("no-answer", 0)
+    suite.wait_detected(write(w + "/before", content(4)))
+    wait_for("a good moment", lambda: suite.status().get("jobs") == 0)
+    suite.stop()
+    path = write(w + "/while-it-was-down", content(5))
+    harness.let_age()
+    write(delay, b"20000")
+    os.environ.update(LD_PRELOAD=base_dir + "/slow-mark.so", MARK_DELAY=delay)
+    try:
+        suite.start()
+    finally:
+        del os.environ["LD_PRELOAD"], os.environ["MARK_DELAY"]
+    check(suite.fault(NOT_WATCHED), "it answers")
+    time.sleep(61)  # mounts come in one by one for a minute, and are taken for such as were there
+    write(delay, b"0")
+    harness.mount_tmpfs(w + "/and-another")
+    suite.wait_detected(path)
+
+
 harness.main(globals())
