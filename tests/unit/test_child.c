@@ -264,6 +264,7 @@ static void run_room(bool with_cli, char *said, size_t size)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	spawn.control = mon_fd_high(pair[1]);
 	spawn.log = mon_fd_high(mkostemp(log, O_APPEND | O_CLOEXEC));
+	unlink(log);
 	spawn.null = mon_fd_high(open("/dev/null", O_RDWR | O_CLOEXEC));
 	if (with_cli)
 		spawn.cli = mon_fd_high(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
@@ -280,7 +281,6 @@ static void run_room(bool with_cli, char *said, size_t size)
 	close(spawn.null);
 	if (with_cli)
 		close(spawn.cli);
-	unlink(log);
 }
 
 static void a_room_finds_its_descriptors_and_nothing_else(void **state)
